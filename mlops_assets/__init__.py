@@ -1,0 +1,1 @@
+"""A Dagster data-asset platform for the MLOps of a trading product."""

@@ -1,0 +1,34 @@
+"""Who acts: principals and their roles. Nothing acts as nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a principal is trusted with."""
+
+    DATA_ENGINEER = "data_engineer"
+    QUANT = "quant"
+    MLOPS = "mlops"
+    COMPLIANCE = "compliance"
+    ADMIN = "admin"
+    SERVICE = "service"
+    VIEWER = "viewer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """A person or a service that can be named in the ledger."""
+
+    name: str
+    roles: frozenset[Role]
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError("a principal needs a name")
+
+    def has_any(self, roles: Collection[Role]) -> bool:
+        return bool(self.roles & frozenset(roles))

@@ -1,0 +1,89 @@
+"""Who did what and when, in an order nobody can rewrite unseen: the append-only, hash-chained audit ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from mlops_assets.kernel.change import Change
+from mlops_assets.kernel.clock import Clock
+from mlops_assets.kernel.fingerprint import canonical_json
+from mlops_assets.ledger.entry import Entry, Verification, chain, verify_chain
+from mlops_assets.storage.sql.database import Database
+from mlops_assets.storage.sql.tables import ledger_entry
+
+_PAGE = 1_000
+
+
+class Ledger:
+    """Appends inside the caller's transaction; the database itself refuses UPDATE and DELETE."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    def append(self, connection: sa.Connection, change: Change) -> int:
+        """Append `change` in the transaction of `connection` (one of `Database.begin`) and return its number."""
+        entry = chain(change, after=_last(connection), at=self._clock.now())
+        connection.execute(sa.insert(ledger_entry).values({name: getattr(entry, name) for name in Entry.__slots__}))
+        return entry.seq
+
+    def verify(self) -> Verification:
+        """Walk the whole chain."""
+        return verify_chain(self.entries())
+
+    def entries(
+        self,
+        *,
+        after_seq: int = 0,
+        actor: str | None = None,
+        action: str | None = None,
+        subject: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Entry]:
+        """Yield entries in order, a page at a time, optionally only those of an actor, action or subject."""
+        remaining = limit
+        while remaining is None or remaining > 0:
+            page = self._page(after_seq, actor, action, subject, min(_PAGE, remaining or _PAGE))
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after_seq = page[-1].seq
+            remaining = None if remaining is None else remaining - len(page)
+
+    def export(self, path: Path) -> int:
+        """Write every entry to `path` as JSON Lines of canonical JSON and return how many there were."""
+        count = 0
+        with path.open("wb") as stream:
+            for count, entry in enumerate(self.entries(), start=1):  # noqa: B007 - the last count is the result
+                stream.write(canonical_json(entry.as_json()) + b"\n")
+        return count
+
+    def _page(
+        self, after_seq: int, actor: str | None, action: str | None, subject: str | None, size: int
+    ) -> list[Entry]:
+        wanted = {"actor": actor, "action": action, "subject": subject}
+        statement = sa.select(ledger_entry).where(ledger_entry.c.seq > after_seq).order_by(ledger_entry.c.seq)
+        for name, value in wanted.items():
+            if value is not None:
+                statement = statement.where(ledger_entry.c[name] == value)
+        with self._database.read() as connection:
+            return [Entry(**row) for row in connection.execute(statement.limit(size)).mappings()]
+
+
+def _last(connection: sa.Connection) -> Entry | None:
+    statement = sa.select(ledger_entry).order_by(ledger_entry.c.seq.desc()).limit(1)
+    row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else Entry(**row)
+
+
+def read_export(path: Path) -> Iterator[Entry]:
+    """Yield the entries of an exported file, so that it can be verified without the database."""
+    from datetime import datetime
+
+    with path.open("rb") as stream:
+        for line in stream:
+            fields = json.loads(line)
+            yield Entry(**{**fields, "at": datetime.fromisoformat(fields["at"])})

@@ -1,0 +1,19 @@
+"""How a store reaches an asset: built once per step process, at the first step that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import dagster as dg
+
+T = TypeVar("T")
+
+
+def lazy(make: Callable[[], T], description: str) -> dg.ResourceDefinition:
+    """Wrap a maker of a store as a resource; loading definitions builds nothing."""
+
+    def build(_: dg.InitResourceContext) -> T:
+        return make()
+
+    return dg.ResourceDefinition(resource_fn=build, description=description)

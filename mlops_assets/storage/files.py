@@ -1,0 +1,43 @@
+"""How a file appears whole or not at all: temporary name, synced, renamed to its final name, folder synced."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlops_assets.storage.failpoints import failpoint
+
+
+@contextmanager
+def temporary_file(folder: Path) -> Iterator[Path]:
+    """Yield the name of a file to write in `folder`; it is removed unless it was published meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".tmp-{uuid.uuid4().hex}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def publish_file(temporary: Path, final: Path) -> None:
+    """Give a finished temporary file its final name, durably.
+
+    Final names are made of content hashes, so a file that is already there holds the same bytes, or damaged ones.
+    """
+    _sync(temporary)
+    failpoint("file.synced")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(temporary, final)
+    failpoint("file.renamed")
+    _sync(final.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

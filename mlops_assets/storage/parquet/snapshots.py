@@ -1,0 +1,315 @@
+"""Which version of a table is published: immutable Parquet files behind a transactional manifest.
+
+A publish writes a file under a temporary name, syncs it and names it by its hash, then commits one manifest row, the
+moved head and the ledger entry in one transaction. A crash before the commit leaves files that nothing names; the next
+publish of the dataset removes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from mlops_assets.kernel.change import Change
+from mlops_assets.kernel.clock import Clock
+from mlops_assets.kernel.errors import Conflict, IntegrityViolation, NotFound
+from mlops_assets.kernel.fingerprint import file_sha256, fingerprint
+from mlops_assets.storage.failpoints import failpoint
+from mlops_assets.storage.files import publish_file, temporary_file
+from mlops_assets.storage.journal import Journal
+from mlops_assets.storage.parquet.sweep import sweep_orphans, writing
+from mlops_assets.storage.sql.database import Database
+from mlops_assets.storage.sql.tables import dataset_head, snapshot, snapshot_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_GROUP_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What a snapshot was made from: the code's version and the fingerprint of every input."""
+
+    code_version: str
+    inputs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFile:
+    """One Parquet file; `path` is relative to the store's root."""
+
+    path: str
+    sha256: str
+    byte_count: int
+    row_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One immutable version of a dataset. `fingerprint` covers its schema and the hashes of its files."""
+
+    dataset: str
+    version: int
+    parent: int | None
+    fingerprint: str
+    schema_hash: str
+    schema: Mapping[str, str]
+    code_version: str
+    inputs: Mapping[str, str]
+    row_count: int
+    byte_count: int
+    created_at: datetime
+    created_by: str
+    ledger_seq: int
+    files: tuple[SnapshotFile, ...]
+
+    @property
+    def id(self) -> str:
+        return f"{self.dataset}@{self.version}"
+
+
+class SnapshotStore:
+    """Publishes and reads versions of datasets under one folder and one manifest."""
+
+    def __init__(self, root: Path, database: Database, journal: Journal, clock: Clock) -> None:
+        self.root = root
+        self._database, self._journal, self._clock = database, journal, clock
+
+    def publish(self, dataset: str, table: pa.Table, *, provenance: Provenance, actor: str) -> Snapshot:
+        """Publish `table` as the next version of `dataset` and return it.
+
+        Publishing what the head already holds, made from the same inputs by the same code, returns the head.
+
+        Raises:
+            Conflict: if somebody else published the dataset in the meantime; nothing of ours is left behind.
+        """
+        parent = self.find_head(dataset)
+        folder = self.root / dataset
+        with writing(folder):
+            file, content = self._write(folder, table)
+            failpoint("snapshot.linked")
+            if parent is not None and _is_same(parent, content, provenance):
+                return parent
+            published = self._commit(dataset, parent, content, _schema_of(table), [file], provenance, actor)
+        failpoint("snapshot.committed")
+        self.sweep(dataset)
+        return published
+
+    def sweep(self, dataset: str) -> list[Path]:
+        """Remove what crashed publishes of `dataset` left behind and return the removed paths."""
+        return sweep_orphans(self.root / dataset, lambda: self._referenced(dataset))
+
+    def find_head(self, dataset: str) -> Snapshot | None:
+        """Return the version readers get, or None if nothing was published."""
+        with self._database.read() as connection:
+            version = connection.scalar(sa.select(dataset_head.c.version).where(dataset_head.c.dataset == dataset))
+            return None if version is None else _load(connection, dataset, version)
+
+    def head(self, dataset: str) -> Snapshot:
+        """Return the version readers get.
+
+        Raises:
+            NotFound: if nothing was published under that name.
+        """
+        if (found := self.find_head(dataset)) is None:
+            raise NotFound(kind="dataset", name=dataset, remedy=f"Materialise the asset {dataset} first.")
+        return found
+
+    def get(self, dataset: str, version: int) -> Snapshot:
+        """Return one version, however old.
+
+        Raises:
+            NotFound: if there is no such version.
+        """
+        with self._database.read() as connection:
+            found = _load(connection, dataset, version)
+        if found is None:
+            raise NotFound(
+                kind="snapshot", name=f"{dataset}@{version}", remedy="The dataset's history lists its versions."
+            )
+        return found
+
+    def history(self, dataset: str) -> list[Snapshot]:
+        """Return every version, oldest first."""
+        with self._database.read() as connection:
+            statement = sa.select(snapshot.c.version).where(snapshot.c.dataset == dataset).order_by(snapshot.c.version)
+            loaded = (_load(connection, dataset, version) for version in connection.scalars(statement).all())
+            return [one for one in loaded if one is not None]
+
+    def heads(self) -> list[Snapshot]:
+        """Return the head of every dataset, by name."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(dataset_head).order_by(dataset_head.c.dataset)).all()
+            loaded = (_load(connection, row.dataset, row.version) for row in rows)
+            return [one for one in loaded if one is not None]
+
+    def read(self, published: Snapshot, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return a version's rows, each file checked against its hash first.
+
+        Raises:
+            IntegrityViolation: if a file is missing or its bytes are not those that were published.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for file in published.files:
+            self._verify(published, file)
+        return pa.concat_tables(
+            pq.read_table(path, columns=None if columns is None else list(columns)) for path in self.paths(published)
+        )
+
+    def paths(self, published: Snapshot) -> list[Path]:
+        """Return where a version's files are, in order."""
+        return [self.root / file.path for file in published.files]
+
+    def _write(self, folder: Path, table: pa.Table) -> tuple[SnapshotFile, str]:
+        """Write `table` under the name of its hash; return the file and the fingerprint of the content."""
+        with temporary_file(folder) as temporary:
+            _write_parquet(table, temporary)
+            failpoint("snapshot.written")
+            sha256, byte_count = file_sha256(temporary), temporary.stat().st_size
+            final = folder / f"{sha256}.parquet"
+            publish_file(temporary, final)
+        file = SnapshotFile(
+            path=str(final.relative_to(self.root)), sha256=sha256, byte_count=byte_count, row_count=table.num_rows
+        )
+        return file, fingerprint({"schema": _schema_of(table), "files": [sha256]})
+
+    def _verify(self, published: Snapshot, file: SnapshotFile) -> None:
+        path = self.root / file.path
+        found = file_sha256(path) if path.exists() else "no file"
+        if found != file.sha256:
+            raise IntegrityViolation(
+                what=f"{published.id}: {path}",
+                expected=file.sha256,
+                found=found,
+                remedy=f"Restore the file from a backup, or materialise {published.dataset} again.",
+            )
+
+    def _commit(
+        self,
+        dataset: str,
+        parent: Snapshot | None,
+        content: str,
+        schema: Mapping[str, str],
+        files: Sequence[SnapshotFile],
+        provenance: Provenance,
+        actor: str,
+    ) -> Snapshot:
+        version = 1 if parent is None else parent.version + 1
+        with self._database.begin() as connection:
+            self._move_head(connection, dataset, parent, version)
+            seq = self._journal.append(
+                connection,
+                Change(
+                    actor=actor,
+                    action="snapshot.publish",
+                    subject=f"{dataset}@{version}",
+                    before=None if parent is None else parent.fingerprint,
+                    after=content,
+                    details={"code_version": provenance.code_version, "inputs": dict(provenance.inputs)},
+                ),
+            )
+            row = {
+                "dataset": dataset,
+                "version": version,
+                "parent": None if parent is None else parent.version,
+                "fingerprint": content,
+                "schema_hash": fingerprint(schema),
+                "schema": dict(schema),
+                "code_version": provenance.code_version,
+                "inputs": dict(provenance.inputs),
+                "row_count": sum(file.row_count for file in files),
+                "byte_count": sum(file.byte_count for file in files),
+                "created_at": self._clock.now(),
+                "created_by": actor,
+                "ledger_seq": seq,
+            }
+            connection.execute(sa.insert(snapshot).values(row))
+            connection.execute(sa.insert(snapshot_file), [_file_row(dataset, version, file) for file in files])
+            failpoint("snapshot.recorded")
+        return Snapshot(**row, files=tuple(files))
+
+    def _move_head(self, connection: sa.Connection, dataset: str, parent: Snapshot | None, version: int) -> None:
+        """Compare and swap: move the head from `parent` to `version`, or refuse because it is no longer there."""
+        if parent is None:
+            statement = sa.select(dataset_head.c.version).where(dataset_head.c.dataset == dataset)
+            is_ours = connection.scalar(statement) is None
+            if is_ours:
+                connection.execute(sa.insert(dataset_head).values(dataset=dataset, version=version))
+        else:
+            moved = connection.execute(
+                sa.update(dataset_head)
+                .where(dataset_head.c.dataset == dataset, dataset_head.c.version == parent.version)
+                .values(version=version)
+            )
+            is_ours = moved.rowcount == 1
+        if not is_ours:
+            raise Conflict(
+                f"{dataset}: somebody else published it after version {parent.version if parent else 0} was read. "
+                "Nothing was published; read the new head and publish again."
+            )
+
+    def _referenced(self, dataset: str) -> set[str]:
+        with self._database.read() as connection:
+            paths = connection.scalars(sa.select(snapshot_file.c.path).where(snapshot_file.c.dataset == dataset))
+            return {Path(path).name for path in paths}
+
+
+def _is_same(parent: Snapshot, content: str, provenance: Provenance) -> bool:
+    return (parent.fingerprint, parent.code_version, dict(parent.inputs)) == (
+        content,
+        provenance.code_version,
+        dict(provenance.inputs),
+    )
+
+
+def _schema_of(table: pa.Table) -> dict[str, str]:
+    return {field.name: str(field.type) for field in table.schema}
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    """Write one file whose bytes depend on the rows alone: no pandas metadata, fixed encoding and row groups."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(
+        table.replace_schema_metadata(None),
+        path,
+        compression="zstd",
+        row_group_size=ROW_GROUP_ROWS,
+        coerce_timestamps="us",
+        store_schema=True,
+    )
+
+
+def _file_row(dataset: str, version: int, file: SnapshotFile) -> dict[str, Any]:
+    return {
+        "dataset": dataset,
+        "version": version,
+        "path": file.path,
+        "sha256": file.sha256,
+        "byte_count": file.byte_count,
+        "row_count": file.row_count,
+    }
+
+
+def _load(connection: sa.Connection, dataset: str, version: int) -> Snapshot | None:
+    where = (snapshot.c.dataset == dataset, snapshot.c.version == version)
+    row = connection.execute(sa.select(snapshot).where(*where)).mappings().one_or_none()
+    return None if row is None else Snapshot(**row, files=tuple(_files(connection, dataset, version)))
+
+
+def _files(connection: sa.Connection, dataset: str, version: int) -> Iterator[SnapshotFile]:
+    statement = (
+        sa.select(snapshot_file.c.path, snapshot_file.c.sha256, snapshot_file.c.byte_count, snapshot_file.c.row_count)
+        .where(snapshot_file.c.dataset == dataset, snapshot_file.c.version == version)
+        .order_by(snapshot_file.c.path)
+    )
+    for row in connection.execute(statement).mappings():
+        yield SnapshotFile(**row)

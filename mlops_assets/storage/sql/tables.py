@@ -1,0 +1,218 @@
+"""What the platform remembers in SQL: every table in one place, the subject of every migration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An aware UTC datetime; SQLite would lose the zone."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value!r}: stored times are aware")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+ledger_entry = sa.Table(
+    "ledger_entry",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("action", sa.String(100), nullable=False),
+    sa.Column("subject", sa.String(400), nullable=False, index=True),
+    sa.Column("before", sa.String(64)),
+    sa.Column("after", sa.String(64)),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
+    sa.Column("previous_hash", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False, unique=True),
+)
+
+snapshot = sa.Table(
+    "snapshot",
+    metadata,
+    sa.Column("dataset", sa.String(200), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("parent", sa.Integer),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("schema_hash", sa.String(64), nullable=False),
+    sa.Column("schema", sa.JSON, nullable=False),
+    sa.Column("code_version", sa.String(64), nullable=False),
+    sa.Column("inputs", sa.JSON, nullable=False),
+    sa.Column("row_count", sa.Integer, nullable=False),
+    sa.Column("byte_count", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+)
+
+snapshot_file = sa.Table(
+    "snapshot_file",
+    metadata,
+    sa.Column("dataset", sa.String(200), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("path", sa.String(400), primary_key=True),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("byte_count", sa.Integer, nullable=False),
+    sa.Column("row_count", sa.Integer, nullable=False),
+    sa.ForeignKeyConstraint(["dataset", "version"], ["snapshot.dataset", "snapshot.version"]),
+)
+
+dataset_head = sa.Table(
+    "dataset_head",
+    metadata,
+    sa.Column("dataset", sa.String(200), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+
+model_version = sa.Table(
+    "model_version",
+    metadata,
+    sa.Column("model", sa.String(100), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("artifact_sha256", sa.String(64), nullable=False),
+    sa.Column("training_set_fingerprint", sa.String(64), nullable=False),
+    sa.Column("code_version", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(64), nullable=False),
+    sa.Column("stage", sa.String(20), nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.UniqueConstraint("model", "fingerprint"),
+)
+
+tracked_run = sa.Table(
+    "tracked_run",
+    metadata,
+    sa.Column("asset", sa.String(200), primary_key=True),
+    sa.Column("partition", sa.String(200), primary_key=True),
+    sa.Column("root_run_id", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(64)),
+)
+
+replay = sa.Table(
+    "replay",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("scenario", sa.String(100), nullable=False, index=True),
+    sa.Column("candidate", sa.String(100), nullable=False),
+    sa.Column("result_fingerprint", sa.String(64), nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("inputs", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+)
+
+report = sa.Table(
+    "report",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False, index=True),
+    sa.Column("html_sha256", sa.String(64), nullable=False),
+    sa.Column("inputs", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+)
+
+report_kpi = sa.Table(
+    "report_kpi",
+    metadata,
+    sa.Column("report_sha256", sa.String(64), sa.ForeignKey("report.sha256"), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("unit", sa.String(20), nullable=False),
+)
+
+deployment = sa.Table(
+    "deployment",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("model", sa.String(100), nullable=False, index=True),
+    sa.Column("model_version", sa.Integer, nullable=False),
+    sa.Column("environment", sa.String(20), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("evidence_fingerprint", sa.String(64), nullable=False),
+    sa.Column("checklist", sa.JSON, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+)
+
+approval = sa.Table(
+    "approval",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("subject", sa.String(400), nullable=False, index=True),
+    sa.Column("evidence_fingerprint", sa.String(64), nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("quorum", sa.Integer, nullable=False),
+    sa.Column("author", sa.String(200), nullable=False),
+    sa.Column("submitted_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("subject", "evidence_fingerprint"),
+)
+
+approval_decision = sa.Table(
+    "approval_decision",
+    metadata,
+    sa.Column("approval_id", sa.String(64), sa.ForeignKey("approval.id"), primary_key=True),
+    sa.Column("approver", sa.String(200), primary_key=True),
+    sa.Column("decision", sa.String(20), nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+drift_event = sa.Table(
+    "drift_event",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("subject", sa.String(200), nullable=False, index=True),
+    sa.Column("metric_name", sa.String(100), nullable=False),
+    sa.Column("metric_value", sa.Float, nullable=False),
+    sa.Column("threshold", sa.Float, nullable=False),
+    sa.Column("severity", sa.String(20), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("snapshot_fingerprint", sa.String(64), nullable=False),
+    sa.Column("detected_at", UtcDateTime, nullable=False),
+)
+
+prompt_evaluation = sa.Table(
+    "prompt_evaluation",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("prompt_id", sa.String(100), nullable=False, index=True),
+    sa.Column("version", sa.String(40), nullable=False),
+    sa.Column("prompt_fingerprint", sa.String(64), nullable=False),
+    sa.Column("outputs_fingerprint", sa.String(64), nullable=False),
+    sa.Column("is_passed", sa.Boolean, nullable=False),
+    sa.Column("findings", sa.JSON, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+)
