@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,12 @@ def asset_metadata(
 
 
 def _reference(file: Path) -> dg.CodeReferencesMetadataValue:
-    """Point at the declaration: a factory would make every asset point at the factory. (Beta in Dagster.)"""
-    return dg.CodeReferencesMetadataValue(
-        code_references=[dg.LocalFileCodeReference(file_path=str(file), line_number=1, label=file.name)]
-    )
+    """Point at the declaration: a factory would make every asset point at the factory."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # this is the one place that uses code references
+        return dg.CodeReferencesMetadataValue(
+            code_references=[dg.LocalFileCodeReference(file_path=str(file), line_number=1, label=file.name)]
+        )
 
 
 def _table_column(column: Column) -> dg.TableColumn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import dagster as dg
 
 
@@ -21,3 +23,15 @@ def refresh_when_any_partition_changes() -> dg.AutomationCondition:
         & dg.AutomationCondition.all_deps_blocking_checks_passed()
     )
     return condition.with_label("refresh_when_any_partition_changes")
+
+
+def daily_freshness() -> dg.FreshnessPolicy:
+    """Expect a refresh every trading day; a long weekend is not late."""
+    return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(days=4, hours=2))
+
+
+def refresh_sensor() -> dg.AutomationConditionSensorDefinition:
+    """Evaluate every asset's condition in the daemon, from the start."""
+    return dg.AutomationConditionSensorDefinition(
+        "refresh", target=dg.AssetSelection.all(), default_status=dg.DefaultSensorStatus.RUNNING
+    )

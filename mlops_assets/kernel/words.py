@@ -1,0 +1,96 @@
+"""What the platform says to people, in English and in Korean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import Formatter
+from typing import Literal
+
+from mlops_assets.kernel.errors import UnknownReference
+
+Locale = Literal["en", "ko"]
+LOCALES: tuple[Locale, ...] = ("en", "ko")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One sentence in both languages, with the same placeholders."""
+
+    en: str
+    ko: str
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        return placeholders(self.en)
+
+    def in_locale(self, locale: Locale) -> str:
+        return self.ko if locale == "ko" else self.en
+
+
+MESSAGES: dict[str, Message] = {
+    "preparing": Message("Preparing the stores in {path}", "{path}에 저장소를 준비하고 있습니다"),
+    "ingesting": Message("Reading daily bars from {source}", "{source}에서 일별 시세를 읽고 있습니다"),
+    "materialising": Message(
+        "[{done}/{total}] materialising {asset} ({seconds}s)", "[{done}/{total}] {asset} 생성 중 ({seconds}초)"
+    ),
+    "materialised": Message("[{done}/{total}] {asset} ({seconds}s)", "[{done}/{total}] {asset} 완료 ({seconds}초)"),
+    "already_right": Message(
+        "{count} assets are already right; nothing to do for them",
+        "자산 {count}개는 이미 최신 상태이므로 다시 만들지 않습니다",
+    ),
+    "starting": Message("Starting {service}", "{service} 서비스를 시작하고 있습니다"),
+    "ready": Message("Ready. Where to look:", "준비되었습니다. 확인할 곳:"),
+    "ready_dagster": Message("Dagster UI   {url}", "Dagster UI   {url}"),
+    "ready_rest": Message("REST API     {url}", "REST API     {url}"),
+    "ready_docs": Message("API docs     {url}", "API 문서     {url}"),
+    "ready_token": Message("token file   {path}", "토큰 파일    {path}"),
+    "ready_report": Message("report       {path}", "보고서       {path}"),
+    "ready_stop": Message("Stop with Ctrl-C", "Ctrl-C를 누르면 종료합니다"),
+    "probed": Message("{url} answers ({status})", "{url} 응답 확인 ({status})"),
+    "stopping": Message("Stopping", "종료하고 있습니다"),
+    "failed": Message("Failed: {step}", "실패: {step}"),
+    "remedy_log": Message("The full log is in {path}", "전체 로그: {path}"),
+    "remedy_again": Message(
+        "Run the same command again: what is right already is kept",
+        "같은 명령을 다시 실행하세요. 이미 완료된 것은 그대로 둡니다",
+    ),
+    "remedy_port": Message(
+        "Port {port} is taken: stop the program that holds it, or choose another with {setting}",
+        "포트 {port}이(가) 사용 중입니다. 사용 중인 프로그램을 종료하거나 {setting} 설정으로 다른 포트를 고르세요",
+    ),
+    "remedy_doctor": Message(
+        "`{command}` checks the installation and says what is missing",
+        "`{command}` 명령이 설치 상태를 점검하고 빠진 것을 알려 줍니다",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The messages in one language."""
+
+    locale: Locale
+
+    def say(self, key: str, **values: object) -> str:
+        """Return the sentence called `key` with its placeholders filled.
+
+        Raises:
+            UnknownReference: if there is no such message.
+            ValueError: if values are missing or left over.
+        """
+        return say(key, self.locale, **values)
+
+
+def say(key: str, locale: Locale, **values: object) -> str:
+    """Return the sentence called `key` in `locale`; see `Words.say`."""
+    message = MESSAGES.get(key)
+    if message is None:
+        raise UnknownReference(kind="message", name=key, known=MESSAGES, asked_by="words")
+    if message.placeholders != values.keys():
+        raise ValueError(f"message {key!r} needs exactly {sorted(message.placeholders)}, got {sorted(values)}")
+    return message.in_locale(locale).format(**values)
+
+
+def placeholders(text: str) -> frozenset[str]:
+    """Return the names of the placeholders in a format string."""
+    return frozenset(name for _, name, _, _ in Formatter().parse(text) if name is not None)

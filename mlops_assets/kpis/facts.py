@@ -1,0 +1,80 @@
+"""Where the KPIs' facts come from: one query each over the platform's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlops_assets.kpis.measures import Facts
+from mlops_assets.lifecycle.template import IncompleteMetadata, require_complete
+from mlops_assets.storage.sql.database import Database
+from mlops_assets.storage.sql.tables import (
+    approval,
+    approval_decision,
+    dataset_head,
+    drift_event,
+    model_version,
+    prompt_evaluation,
+    replay,
+)
+
+_PREDICTIONS, _EXPLANATIONS = "predictions/", "explanations/"
+
+
+def gather_facts(database: Database) -> Facts:
+    """Read every fact in one consistent view of the database."""
+    with database.read() as connection:
+        models = _models_read_by_replays(connection)
+        explained = set(connection.scalars(sa.select(dataset_head.c.dataset)))
+        return Facts(
+            model_versions=_count(connection, model_version),
+            model_versions_with_complete_metadata=_complete_versions(connection),
+            replays=_count(connection, replay),
+            model_driven_replays=len(models),
+            model_driven_replays_with_explanations=sum(_EXPLANATIONS + model in explained for model in models),
+            approval_lead_times=_approval_lead_times(connection),
+            prompt_evaluations=_count(connection, prompt_evaluation),
+            prompt_evaluations_passed=_count(connection, prompt_evaluation, prompt_evaluation.c.is_passed),
+            open_drift_events=_count(connection, drift_event, drift_event.c.status != "resolved"),
+        )
+
+
+def _count(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+    return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0
+
+
+def _complete_versions(connection: sa.Connection) -> int:
+    """Count versions again by today's template: it may ask for more than when they were registered."""
+    rows = connection.execute(sa.select(model_version.c.metadata)).scalars()
+    return sum(_is_complete(metadata) for metadata in rows)
+
+
+def _is_complete(metadata: Mapping[str, Any]) -> bool:
+    try:
+        require_complete("(any)", metadata["kind"], metadata)
+    except IncompleteMetadata:
+        return False
+    return True
+
+
+def _models_read_by_replays(connection: sa.Connection) -> list[str]:
+    """Return the model of each replay that read predictions, once a replay."""
+    inputs = connection.scalars(sa.select(replay.c.inputs))
+    return [model for each in inputs for model in _models_among(each)]
+
+
+def _models_among(inputs: Mapping[str, Any]) -> list[str]:
+    return [name.removeprefix(_PREDICTIONS) for name in inputs if name.startswith(_PREDICTIONS)]
+
+
+def _approval_lead_times(connection: sa.Connection) -> list[timedelta]:
+    decided = (
+        sa.select(approval.c.submitted_at, sa.func.max(approval_decision.c.at).label("decided_at"))
+        .join(approval_decision, approval_decision.c.approval_id == approval.c.id)
+        .where(approval.c.state.in_(["approved", "rejected"]))
+        .group_by(approval.c.id, approval.c.submitted_at)
+    )
+    return [row.decided_at - row.submitted_at for row in connection.execute(decided)]

@@ -1,0 +1,116 @@
+"""Which assets are not what they would become now: never made, made by other code, or made from other inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+_CODE_VERSION = "dagster/code_version"
+_DATA_VERSION = "dagster/data_version"
+_INPUT_VERSION = "dagster/input_data_version/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One asset, or one partition of it."""
+
+    key: dg.AssetKey
+    partition: str | None = None
+
+    def __str__(self) -> str:
+        name = self.key.to_user_string()
+        return name if self.partition is None else f"{name}[{self.partition}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What the event log says of the newest materialisation of a target."""
+
+    position: int
+    code_version: str | None
+    data_version: str | None
+    input_versions: Mapping[str, str]
+
+
+def stale_targets(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, *, changed: Collection[dg.AssetKey] = ()
+) -> list[Target]:
+    """Return the stale targets in an order in which they can be made.
+
+    A target is stale if it was never made, if its code version moved, if an input has another data version than the one
+    it was made from, if a blocking check of it failed, or if one of its inputs is stale.
+
+    Args:
+        changed: assets whose source outside the graph changed.
+    """
+    graph = definitions.resolve_asset_graph()
+    made: dict[Target, Made | None] = {}
+    stale: list[Target] = []
+    for key in graph.toposorted_asset_keys:
+        node = graph.get(key)
+        partitions = node.partitions_def.get_partition_keys() if node.partitions_def else [None]
+        inputs = [target for parent in node.parent_keys for target in made if target.key == parent]
+        has_failed_check = _has_failed_blocking_check(instance, graph, key)
+        for partition in partitions:
+            target = Target(key=key, partition=partition)
+            made[target] = found = _newest(instance, target)
+            upstream = [one for one in inputs if one.partition in (None, partition) or partition is None]
+            if (
+                found is None
+                or key in changed
+                or has_failed_check
+                or found.code_version != node.code_version
+                or any(one in stale for one in upstream)
+                or any(_has_moved(found, one, made[one]) for one in upstream)
+            ):
+                stale.append(target)
+    return stale
+
+
+def _has_moved(found: Made, upstream: Target, now: Made | None) -> bool:
+    """Say whether an input is another one than the target was made from."""
+    if now is None:
+        return True
+    used = found.input_versions.get(upstream.key.to_user_string())
+    if used is None or upstream.partition is not None:
+        return now.position > found.position
+    return used != now.data_version
+
+
+def _newest(instance: dg.DagsterInstance, target: Target) -> Made | None:
+    partitions = None if target.partition is None else [target.partition]
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=target.key, asset_partitions=partitions), limit=1
+    ).records
+    for record in records:
+        if (materialization := record.asset_materialization) is not None:
+            tags = materialization.tags or {}
+            return Made(
+                position=record.storage_id,
+                code_version=tags.get(_CODE_VERSION),
+                data_version=tags.get(_DATA_VERSION),
+                input_versions={
+                    name.removeprefix(_INPUT_VERSION): version
+                    for name, version in tags.items()
+                    if name.startswith(_INPUT_VERSION)
+                },
+            )
+    return None
+
+
+def _has_failed_blocking_check(instance: dg.DagsterInstance, graph: object, key: dg.AssetKey) -> bool:
+    return any(_failed(instance, check) for check in _blocking_checks(graph, key))
+
+
+def _blocking_checks(graph: object, key: dg.AssetKey) -> Iterator[dg.AssetCheckKey]:
+    for check in graph.get_check_keys_for_assets({key}):  # pyright: ignore[reportAttributeAccessIssue]
+        if graph.get_check_spec(check).blocking:  # pyright: ignore[reportAttributeAccessIssue]
+            yield check
+
+
+def _failed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool:
+    record = instance.get_latest_asset_check_evaluation_record(check)
+    evaluation = None if record is None or record.event is None else record.event.asset_check_evaluation
+    return evaluation is None or not evaluation.passed

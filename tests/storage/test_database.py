@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from mlops_assets.storage.sql.database import Database, SchemaMismatch
+from mlops_assets.storage.sql.tables import metadata
+
+
+def test_the_migrations_make_the_tables_that_the_code_declares(database: Database):
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrating_again_changes_nothing(database: Database):
+    with database.read() as connection:
+        before = connection.execute(sa.text("SELECT sql FROM sqlite_master")).all()
+    database.migrate()
+    with database.read() as connection:
+        assert connection.execute(sa.text("SELECT sql FROM sqlite_master")).all() == before
+
+
+def test_a_newer_schema_is_refused_in_words(database: Database):
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaMismatch, match="Run the version of mlops_assets that made it"):
+        database.migrate()
+
+
+def test_a_failed_transaction_leaves_no_row(database: Database):
+    insert = sa.text("INSERT INTO dataset_head VALUES ('a', 1)")
+    with pytest.raises(sa.exc.IntegrityError), database.begin() as connection:
+        connection.execute(insert)
+        connection.execute(insert)
+    with database.read() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM dataset_head")) == 0
+
+
+def test_commits_are_durable_and_readers_not_blocked(database: Database, tmp_path: Path):
+    with database.read() as connection:
+        assert connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(sa.text("PRAGMA synchronous")) == 2
+    with database.begin() as connection:
+        connection.execute(sa.text("INSERT INTO dataset_head VALUES ('a', 1)"))
+        with sqlite3.connect(tmp_path / "platform.db") as other:
+            assert other.execute("SELECT count(*) FROM dataset_head").fetchone() == (0,)
+
+
+def test_a_naive_time_is_refused(database: Database):
+    with pytest.raises(sa.exc.StatementError, match="naive"), database.begin() as connection:
+        connection.execute(
+            sa.insert(metadata.tables["report"]).values(
+                sha256="a",
+                name="n",
+                html_sha256="b",
+                inputs={},
+                created_at=datetime.now(UTC).replace(tzinfo=None),
+                created_by="x",
+            )
+        )
+
+
+def test_times_come_back_aware(database: Database):
+    at = datetime(2020, 1, 1, 12, tzinfo=UTC)
+    table = metadata.tables["report"]
+    with database.begin() as connection:
+        connection.execute(
+            sa.insert(table).values(sha256="a", name="n", html_sha256="b", inputs={}, created_at=at, created_by="x")
+        )
+    with database.read() as connection:
+        assert connection.scalar(sa.select(table.c.created_at)) == at

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from mlops_assets.kernel.errors import Conflict, IntegrityViolation, NotFound
+from mlops_assets.kernel.fingerprint import file_sha256
+from mlops_assets.storage.parquet import snapshots as module
+from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
+from mlops_assets.storage.sql.database import Database
+
+MADE_BY = Provenance(code_version="c1", inputs={"market/bars": "f1"})
+
+
+def table(*values: float) -> pa.Table:
+    return pa.table({"value": list(values)})
+
+
+def publish(store: SnapshotStore, *values: float, provenance: Provenance = MADE_BY) -> Snapshot:
+    return store.publish("features/momentum", table(*values), provenance=provenance, actor="ana")
+
+
+def test_a_published_version_reads_back_equal_and_older_ones_stay(snapshots: SnapshotStore):
+    first, second = publish(snapshots, 1.0), publish(snapshots, 2.0, 3.0)
+    assert snapshots.read(first).equals(table(1.0))
+    assert snapshots.read(snapshots.head("features/momentum")).equals(table(2.0, 3.0))
+    assert (second.version, second.parent, second.row_count) == (2, 1, 2)
+    assert snapshots.history("features/momentum") == [first, second]
+
+
+def test_publishing_the_same_again_makes_no_version(snapshots: SnapshotStore):
+    assert publish(snapshots, 1.0) == publish(snapshots, 1.0)
+    assert len(snapshots.history("features/momentum")) == 1
+
+
+def test_the_same_rows_from_other_inputs_are_a_new_version_of_equal_content(snapshots: SnapshotStore):
+    first = publish(snapshots, 1.0)
+    second = publish(snapshots, 1.0, provenance=Provenance(code_version="c2", inputs={}))
+    assert second.version == 2
+    assert second.fingerprint == first.fingerprint
+
+
+def test_a_files_name_is_the_hash_of_its_bytes(snapshots: SnapshotStore):
+    (path,) = snapshots.paths(publish(snapshots, 1.0))
+    assert path.name == f"{file_sha256(path)}.parquet"
+    assert pq.read_table(path).equals(table(1.0))
+
+
+@pytest.mark.parametrize("damage", ["flip a bit", "truncate", "remove"])
+def test_a_damaged_file_is_refused_and_publishing_again_mends_it(snapshots: SnapshotStore, damage: str):
+    published = publish(snapshots, 1.0, 2.0)
+    (path,) = snapshots.paths(published)
+    content = bytearray(path.read_bytes())
+    if damage == "flip a bit":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif damage == "truncate":
+        path.write_bytes(content[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(IntegrityViolation, match="features/momentum@1"):
+        snapshots.read(published)
+    publish(snapshots, 1.0, 2.0)
+    assert snapshots.read(published).equals(table(1.0, 2.0))
+
+
+def test_a_publish_over_a_moved_head_is_refused_and_leaves_nothing(snapshots: SnapshotStore, database: Database):
+    class Rival(SnapshotStore):
+        """Reads the head, then lets somebody else publish before it commits."""
+
+        def find_head(self, dataset: str) -> Snapshot | None:
+            head = super().find_head(dataset)
+            publish(snapshots, 5.0)
+            return head
+
+    publish(snapshots, 1.0)
+    rival = Rival(snapshots.root, database, snapshots._journal, snapshots._clock)
+    with pytest.raises(Conflict, match="Nothing was published"):
+        publish(rival, 9.0)
+    assert snapshots.read(snapshots.head("features/momentum")).equals(table(5.0))
+    snapshots.sweep("features/momentum")
+    names = {path.name for path in (snapshots.root / "features/momentum").iterdir()}
+    assert names == {
+        ".lock",
+        *(Path(file.path).name for one in snapshots.history("features/momentum") for file in one.files),
+    }
+
+
+def test_a_sweep_keeps_out_while_a_writer_is_at_work(snapshots: SnapshotStore):
+    publish(snapshots, 1.0)
+    folder = snapshots.root / "features/momentum"
+    (folder / "unnamed.parquet").write_bytes(b"not yet in the manifest")
+    with module.writing(folder):
+        assert snapshots.sweep("features/momentum") == []
+    assert [path.name for path in snapshots.sweep("features/momentum")] == ["unnamed.parquet"]
+
+
+def test_an_unknown_dataset_says_what_to_do(snapshots: SnapshotStore):
+    with pytest.raises(NotFound, match="Materialise the asset features/nothing first"):
+        snapshots.head("features/nothing")
+
+
+def test_every_version_has_its_ledger_entry(snapshots: SnapshotStore, database: Database):
+    published = publish(snapshots, 1.0)
+    with database.read() as connection:
+        statement = sa.text("SELECT action, subject, after FROM ledger_entry WHERE seq = :seq")
+        row = connection.execute(statement, {"seq": published.ledger_seq}).one()
+    assert tuple(row) == ("snapshot.publish", "features/momentum@1", published.fingerprint)
