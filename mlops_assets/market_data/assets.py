@@ -14,6 +14,7 @@ from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.market_data import bars as bars_module
 from mlops_assets.market_data import checks
+from mlops_assets.market_data.automation import daily_ingestion
 from mlops_assets.market_data.bars import BAR_COLUMNS, BARS, QUARANTINE, to_table
 from mlops_assets.market_data.calendar import TradingCalendar
 from mlops_assets.market_data.ingestion import Ingestion, expected_last_session, ingest, schedule_of
@@ -60,7 +61,7 @@ def bars_code_version(budget: ErrorBudget = ErrorBudget()) -> str:  # noqa: B008
 
 def bars_definitions(budget: ErrorBudget = ErrorBudget()) -> dg.Definitions:  # noqa: B008 - a frozen value
     """Return the asset `market/bars` and its checks."""
-    return dg.Definitions(assets=[_bars_asset(budget)], asset_checks=_bar_checks())
+    return dg.Definitions(assets=[_bars_asset(budget)], asset_checks=_bar_checks(), schedules=[daily_ingestion()])
 
 
 def _bars_asset(budget: ErrorBudget) -> dg.AssetsDefinition:
