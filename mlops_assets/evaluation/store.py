@@ -193,7 +193,8 @@ class ReportStore:
                 scenario=record.scenario,
                 candidate=record.candidate,
                 result_fingerprint=record.result_fingerprint,
-                metrics={"values": record.metrics, "checks": [verdict.as_json() for verdict in record.verdicts]},
+                metrics=record.metrics,
+                checks=[verdict.as_json() for verdict in record.verdicts],
                 inputs=record.inputs,
                 created_at=record.created_at,
                 created_by=actor,
@@ -245,9 +246,8 @@ def _find_replay(connection: sa.Connection, replay_id: str) -> ReplayRecord | No
     if row is None:
         return None
     kept = dict(row)
-    measured = kept.pop("metrics")
-    verdicts = tuple(Verdict(**check) for check in measured["checks"])
-    return ReplayRecord(**kept, metrics=measured["values"], verdicts=verdicts)
+    verdicts = tuple(Verdict(**check) for check in kept.pop("checks"))
+    return ReplayRecord(**kept, verdicts=verdicts)
 
 
 def _find_report(connection: sa.Connection, sha256: str) -> StoredReport | None:

@@ -122,6 +122,7 @@ replay = sa.Table(
     sa.Column("candidate", sa.String(100), nullable=False),
     sa.Column("result_fingerprint", sa.String(64), nullable=False),
     sa.Column("metrics", sa.JSON, nullable=False),
+    sa.Column("checks", sa.JSON, nullable=False),
     sa.Column("inputs", sa.JSON, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("created_by", sa.String(200), nullable=False),

@@ -122,6 +122,7 @@ def upgrade() -> None:
         sa.Column("candidate", sa.String(length=100), nullable=False),
         sa.Column("result_fingerprint", sa.String(length=64), nullable=False),
         sa.Column("metrics", sa.JSON(), nullable=False),
+        sa.Column("checks", sa.JSON(), nullable=False),
         sa.Column("inputs", sa.JSON(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("created_by", sa.String(length=200), nullable=False),
