@@ -78,12 +78,17 @@ class Heads(Protocol):
     def find_head(self, dataset: str) -> Snapshot | None: ...
 
 
-def bars_are_current(snapshots: Heads, source: BarSource, code_version: str) -> bool:
-    """Tell whether the stored bars were made from what `source` holds now, by this code.
+def bars_are_current(
+    snapshots: Heads, source: BarSource, code_version: str, *, calendar: TradingCalendar, at: datetime
+) -> bool:
+    """Tell whether the stored bars were made from what `source` holds at an instant, by this code.
 
-    A source that can't tell without a call is never known to be current.
+    A source that can't tell its content without a call is current if it was read after its last publication.
     """
     head = snapshots.find_head(BARS)
-    if head is None or head.code_version != code_version:
+    if head is None or head.code_version != code_version or source_key(source.name) not in head.inputs:
         return False
-    return (found := source.fingerprint()) is not None and head.inputs == {source_key(source.name): found}
+    if (found := source.fingerprint()) is not None:
+        return head.inputs == {source_key(source.name): found}
+    last_session = calendar.latest_closed(at - source.publication_lag)
+    return head.created_at > calendar.close_of(last_session) + source.publication_lag

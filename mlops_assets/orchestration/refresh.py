@@ -10,7 +10,7 @@ from itertools import groupby
 
 import dagster as dg
 
-from mlops_assets.orchestration.staleness import Target, stale_targets
+from mlops_assets.orchestration.staleness import AssetGraph, Target, has_failed_blocking_check, stale_targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +26,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refresh:
-    """What was made and what was right already. `failures` says, by target, why a run stopped."""
+    """What was made, what was right already, what failed and why, and what waits because an input failed."""
 
     made: tuple[Target, ...] = ()
     untouched: int = 0
     failures: dict[str, str] = field(default_factory=dict[str, str])
+    waiting: tuple[Target, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -48,76 +49,90 @@ def materialise_stale(
     *,
     changed: Collection[dg.AssetKey] = (),
 ) -> Refresh:
-    """Materialise what is stale, inputs first; stop at the first run that fails.
+    """Materialise what is stale, inputs first. What depends on a failure waits; the rest is made all the same.
 
     Args:
         changed: assets whose source outside the graph changed.
     """
     started = time.monotonic()
-    stale = stale_targets(definitions, instance, changed=changed)
-    untouched = _target_count(definitions) - len(stale)
-    made: list[Target] = []
-    failures: dict[str, str] = {}
-    for batch in _batches(definitions, stale):
-        report = _Report(on_progress, total=len(stale), done=len(made))
-        _run(definitions, instance, batch, report)
-        made += report.made
-        failures |= report.failures
-        if failures:
-            break
-    return Refresh(made=tuple(made), untouched=untouched, failures=failures, seconds=time.monotonic() - started)
+    graph = definitions.resolve_asset_graph()
+    stale = stale_targets(graph, instance, changed=changed)
+    report = _Report(on_progress, total=len(stale))
+    unready: set[dg.AssetKey] = set()
+    waiting: list[Target] = []
+    for batch in _batches(graph, stale):
+        possible: list[Target] = []
+        for target in batch:
+            if graph.get(target.key).parent_keys & unready:
+                unready.add(target.key)
+                waiting.append(target)
+            else:
+                possible.append(target)
+        if possible:
+            _run(definitions, instance, possible, report)
+        unmade = [target for target in possible if target not in report.made]
+        waiting += [target for target in unmade if str(target) not in report.failures]
+        unready |= {target.key for target in unmade}
+        unready |= {target.key for target in possible if has_failed_blocking_check(instance, graph, target.key)}
+    return Refresh(
+        made=tuple(report.made),
+        untouched=_target_count(graph) - len(stale),
+        failures=report.failures,
+        waiting=tuple(waiting),
+        seconds=time.monotonic() - started,
+    )
 
 
 class _Report:
-    """Turns the events of one run into progress."""
+    """Turns the events of runs into progress."""
 
-    def __init__(self, on_progress: OnProgress, *, total: int, done: int) -> None:
+    def __init__(self, on_progress: OnProgress, *, total: int) -> None:
         self.made: list[Target] = []
         self.failures: dict[str, str] = {}
-        self._on_progress, self._total, self._done = on_progress, total, done
+        self._on_progress, self._total = on_progress, total
         self._since = time.monotonic()
 
-    def hear(self, entry: dg.EventLogEntry) -> None:
+    def hear(self, entry: dg.EventLogEntry, partition: str | None) -> None:
         event = entry.dagster_event
         if event is None:
             return
         if event.is_step_materialization and event.asset_key is not None:
-            target = Target(key=event.asset_key, partition=event.partition)
+            target = Target(key=event.asset_key, partition=partition)
             self.made.append(target)
             self._tell(target)
         elif event.is_step_failure:
-            step = event.step_key or "?"
-            reason = _reason(event)
-            self.failures[step] = reason
-            self._tell(Target(key=dg.AssetKey(step.split("__"))), failure=reason)
+            failed = Target(key=dg.AssetKey((event.step_key or "?").split("__")), partition=partition)
+            self.fail(failed, _reason(event))
 
-    def fail(self, batch: Sequence[Target], reason: str) -> None:
-        """Record a run that stopped before any of its steps."""
-        self.failures[str(batch[0])] = reason
-        self._tell(batch[0], failure=reason)
+    def fail(self, target: Target, reason: str) -> None:
+        """Record why a target was not made."""
+        self.failures[str(target)] = reason
+        self._tell(target, failure=reason)
 
     def _tell(self, target: Target, failure: str | None = None) -> None:
         now = time.monotonic()
-        done, seconds = self._done + len(self.made), now - self._since
-        self._since = now
-        self._on_progress(Progress(target=target, done=done, total=self._total, seconds=seconds, failure=failure))
+        seconds, self._since = now - self._since, now
+        self._on_progress(
+            Progress(target=target, done=len(self.made), total=self._total, seconds=seconds, failure=failure)
+        )
 
 
 def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Sequence[Target], report: _Report) -> None:
-    run_id = str(uuid.uuid4())
-    instance.add_event_listener(run_id, report.hear)
+    run_id, failures_before = str(uuid.uuid4()), len(report.failures)
+    partition = batch[0].partition
+    instance.add_event_listener(run_id, lambda entry: report.hear(entry, partition))
     job = definitions.resolve_implicit_job_def_def_for_assets([target.key for target in batch])
     if job is None:
         raise ValueError(f"no job can make {[str(target) for target in batch]} together")
     result = job.execute_in_process(
         instance=instance,
         asset_selection=[target.key for target in batch],
-        partition_key=batch[0].partition,
+        partition_key=partition,
         raise_on_error=False,
         run_id=run_id,
     )
-    if not result.success and not report.failures:
-        report.fail(batch, "the run stopped before its first step; its page in the Dagster UI says why")
+    if not result.success and len(report.failures) == failures_before:
+        report.fail(batch[0], "the run stopped before its first step; its page in the Dagster UI says why")
 
 
 def _reason(event: dg.DagsterEvent) -> str:
@@ -129,9 +144,8 @@ def _reason(event: dg.DagsterEvent) -> str:
     return "no reason was given" if error is None else error.message.strip()
 
 
-def _batches(definitions: dg.Definitions, stale: Sequence[Target]) -> Iterator[list[Target]]:
+def _batches(graph: AssetGraph, stale: Sequence[Target]) -> Iterator[list[Target]]:
     """Split targets into runs: neighbours in order that share their partition go together."""
-    graph = definitions.resolve_asset_graph()
     depth: dict[dg.AssetKey, int] = {}
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
@@ -152,7 +166,6 @@ def _batches(definitions: dg.Definitions, stale: Sequence[Target]) -> Iterator[l
         yield list(batch)
 
 
-def _target_count(definitions: dg.Definitions) -> int:
-    graph = definitions.resolve_asset_graph()
+def _target_count(graph: AssetGraph) -> int:
     nodes = (graph.get(key) for key in graph.toposorted_asset_keys)
     return sum(len(node.partitions_def.get_partition_keys()) if node.partitions_def else 1 for node in nodes)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 _CODE_VERSION = "dagster/code_version"
 _DATA_VERSION = "dagster/data_version"
@@ -35,7 +36,7 @@ class Made:
 
 
 def stale_targets(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, *, changed: Collection[dg.AssetKey] = ()
+    graph: AssetGraph, instance: dg.DagsterInstance, *, changed: Collection[dg.AssetKey] = ()
 ) -> list[Target]:
     """Return the stale targets in an order in which they can be made.
 
@@ -45,14 +46,13 @@ def stale_targets(
     Args:
         changed: assets whose source outside the graph changed.
     """
-    graph = definitions.resolve_asset_graph()
     made: dict[Target, Made | None] = {}
     stale: list[Target] = []
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
         partitions = node.partitions_def.get_partition_keys() if node.partitions_def else [None]
         inputs = [target for parent in node.parent_keys for target in made if target.key == parent]
-        has_failed_check = _has_failed_blocking_check(instance, graph, key)
+        has_failed_check = has_failed_blocking_check(instance, graph, key)
         for partition in partitions:
             target = Target(key=key, partition=partition)
             made[target] = found = _newest(instance, target)
@@ -100,14 +100,10 @@ def _newest(instance: dg.DagsterInstance, target: Target) -> Made | None:
     return None
 
 
-def _has_failed_blocking_check(instance: dg.DagsterInstance, graph: object, key: dg.AssetKey) -> bool:
-    return any(_failed(instance, check) for check in _blocking_checks(graph, key))
-
-
-def _blocking_checks(graph: object, key: dg.AssetKey) -> Iterator[dg.AssetCheckKey]:
-    for check in graph.get_check_keys_for_assets({key}):  # pyright: ignore[reportAttributeAccessIssue]
-        if graph.get_check_spec(check).blocking:  # pyright: ignore[reportAttributeAccessIssue]
-            yield check
+def has_failed_blocking_check(instance: dg.DagsterInstance, graph: AssetGraph, key: dg.AssetKey) -> bool:
+    """Say whether a blocking check of an asset failed when it last ran, or never ran."""
+    checks = (check for check in graph.get_check_keys_for_assets({key}) if graph.get_check_spec(check).blocking)
+    return any(_failed(instance, check) for check in checks)
 
 
 def _failed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool:

@@ -145,15 +145,33 @@ def test_a_second_run_over_the_same_source_publishes_nothing_new(folder, snapsho
     assert [one.version for one in snapshots.history("market/quarantine")] == [1]
 
 
+def is_current(market, snapshots, version, at=CLOCK.at):
+    return bars_are_current(snapshots, market, version, calendar=TradingCalendar(), at=at)
+
+
 def test_bars_are_current_until_the_source_or_the_code_moves(folder, snapshots):
     version = bars_code_version(GENEROUS)
-    assert not bars_are_current(snapshots, folder, version)
+    assert not is_current(folder, snapshots, version)
     run(folder, snapshots)
-    assert bars_are_current(snapshots, folder, version)
-    assert not bars_are_current(snapshots, folder, "another version")
-    assert not bars_are_current(snapshots, BundledSample(), version)
+    assert is_current(folder, snapshots, version)
+    assert not is_current(folder, snapshots, "another version")
+    assert not is_current(BundledSample(), snapshots, version)
     add(folder, "AAA.csv", GOOD.replace("13.0", "13.5"))
-    assert not bars_are_current(snapshots, folder, version)
+    assert not is_current(folder, snapshots, version)
+
+
+def test_a_source_that_needs_a_call_is_current_until_it_publishes_the_next_session(folder, snapshots):
+    class Vendor(BarFolder):
+        """Can't tell its content without a call."""
+
+        def fingerprint(self) -> None:
+            return None
+
+    version, vendor = bars_code_version(GENEROUS), Vendor(folder.path)
+    run(vendor, snapshots)
+    assert is_current(vendor, snapshots, version, at=CLOCK.at)
+    assert is_current(vendor, snapshots, version, at=datetime(2020, 1, 8, 21, 59, tzinfo=UTC))
+    assert not is_current(vendor, snapshots, version, at=datetime(2020, 1, 8, 22, 1, tzinfo=UTC))
 
 
 def test_the_sample_gives_the_same_fingerprint_in_two_stores_and_passes_all_checks(tmp_path):

@@ -1,0 +1,412 @@
+"""Which experiments, model versions and deployments exist, over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from mlops_assets.kernel.errors import NotFound
+from mlops_assets.lifecycle.checklist import ItemStatus
+from mlops_assets.lifecycle.deployment import Deployment, Deployments, DeploymentStatus
+from mlops_assets.lifecycle.registry import ModelRegistry, ModelVersion
+from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.tracking import Tracking
+from mlops_assets.storage.blobs import BlobStore
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Stage = Literal["experimental", "staging", "production", "archived"]
+Environment = Literal["development", "staging", "production"]
+Health = Literal["healthy", "degraded", "unhealthy"]
+Skip = Annotated[int, Query(ge=0)]
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+_MODELS = "models/"
+_AT = "2024-05-02T21:31:00Z"
+_SHA256 = "0f343b0931126a20f133d67c2b018a3b5e2c5f3f8b7b7a51f1a3a5d5a0b3f2c1"
+_CHECK: dict[str, Any] = {
+    "name": "report.covid_crash",
+    "status": "passed",
+    "note": "report 0f343b093112 of covid_crash",
+    "rule": "SR 11-7: outcomes analysis",
+    "evidence": _SHA256,
+    "completed_at": _AT,
+}
+_MODEL: dict[str, Any] = {
+    "model_name": "signal_classifier",
+    "version": "1",
+    "run_id": "a1b2c3d4e5f60718",
+    "stage": "experimental",
+    "metrics": {"test_auc": 0.51},
+    "approval_checklist": [_CHECK],
+    "approved_by": None,
+    "approved_at": None,
+    "rollback_notes": None,
+    "fingerprint": _SHA256,
+    "created_by": "dagster",
+    "created_at": _AT,
+    "updated_at": _AT,
+}
+_DEPLOYMENT: dict[str, Any] = {
+    "_id": _SHA256,
+    "id": _SHA256,
+    "model_name": "signal_classifier",
+    "model_version": "1",
+    "experiment_name": "signal_classifier",
+    "environment": "staging",
+    "endpoint": "predictions/signal_classifier",
+    "status": "pending",
+    "health_status": None,
+    "approval_checklist": [_CHECK],
+    "evidence_fingerprint": _SHA256,
+    "logs": [],
+    "error_rate": None,
+    "created_by": "dagster",
+    "created_at": _AT,
+    "updated_at": _AT,
+    "deployed_at": None,
+    "terminated_at": None,
+    "rollback_from": None,
+}
+_EXPERIMENT: dict[str, Any] = {
+    "id": "1",
+    "name": "signal_classifier",
+    "description": "Direction of the next five trading days.",
+    "owner": "team:quant",
+    "status": "active",
+    "tags": [],
+    "metadata": {"runs": 1},
+    "metrics": {"test_auc": 0.51},
+    "created_at": _AT,
+    "updated_at": _AT,
+    "completed_at": _AT,
+    "duration_seconds": 12.5,
+    "logs": [f"{_AT} run a1b2c3d4e5f60718 FINISHED"],
+    "artifacts": [{"name": "model.lgb", "path": "model/model.lgb", "size_bytes": 402113}],
+}
+
+
+class ChecklistItem(BaseModel):
+    """One thing that must hold before a version may be deployed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_CHECK]})
+
+    name: str
+    status: ItemStatus
+    note: str
+    rule: str
+    evidence: str | None = Field(description="Fingerprint of what shows that it holds.")
+    completed_at: datetime | None
+
+
+class Model(BaseModel):
+    """One registered version of a model."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_MODEL]}, protected_namespaces=())
+
+    model_name: str
+    version: str
+    run_id: str
+    stage: Stage
+    metrics: dict[str, float | None]
+    approval_checklist: list[ChecklistItem]
+    approved_by: str | None
+    approved_at: datetime | None
+    rollback_notes: str | None
+    fingerprint: str
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class Models(BaseModel):
+    """A page of versions and how many there are in all."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"models": [_MODEL], "total": 1}]})
+
+    models: list[Model]
+    total: int
+
+
+class ModelDetail(Model):
+    """A version with what it was trained by; `artifact_path` is the model's own text, named by its SHA-256."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **_MODEL,
+                    "framework": "lightgbm 4.7.0",
+                    "hyperparameters": {"learning_rate": 0.03},
+                    "size_mb": 0.4,
+                    "artifact_path": f"blobs/{_SHA256}",
+                    "deployment_count": 1,
+                    "training_set_fingerprint": _SHA256,
+                    "code_version": _SHA256,
+                }
+            ]
+        },
+        protected_namespaces=(),
+    )
+
+    framework: str
+    hyperparameters: dict[str, Any]
+    size_mb: float
+    artifact_path: str
+    deployment_count: int
+    training_set_fingerprint: str
+    code_version: str
+
+
+class DeploymentView(BaseModel):
+    """One request to use a version in an environment, and how far it came. The id stands twice, for old clients."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DEPLOYMENT]}, protected_namespaces=())
+
+    mongo_id: str = Field(serialization_alias="_id")
+    id: str
+    model_name: str
+    model_version: str
+    experiment_name: str
+    environment: Environment
+    endpoint: str
+    status: DeploymentStatus
+    health_status: Health | None
+    approval_checklist: list[ChecklistItem]
+    evidence_fingerprint: str
+    logs: list[str]
+    error_rate: float | None
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    deployed_at: datetime | None
+    terminated_at: datetime | None
+    rollback_from: str | None
+
+
+class DeploymentViews(BaseModel):
+    """A page of deployments and how many there are in all."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deployments": [_DEPLOYMENT], "total": 1}]})
+
+    deployments: list[DeploymentView]
+    total: int
+
+
+class Artifact(BaseModel):
+    """A file that a run kept."""
+
+    name: str
+    path: str
+    size_bytes: int
+
+
+class Experiment(BaseModel):
+    """An experiment as MLflow has it, with the metrics, times and artifacts of its newest run."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXPERIMENT]})
+
+    id: str
+    name: str
+    description: str
+    owner: str
+    status: Literal["active", "archived"]
+    tags: list[str]
+    metadata: dict[str, Any]
+    metrics: dict[str, float]
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    duration_seconds: float | None
+    logs: list[str]
+    artifacts: list[Artifact]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentPages:
+    """Reads experiments from MLflow. The experiment of a model is named like its asset there, like the model here."""
+
+    tracking: Tracking
+    declared: Mapping[str, ModelSpec]
+
+    def show(self, name: str) -> Experiment:
+        """Return one experiment.
+
+        Raises:
+            NotFound: naming the experiments there are.
+        """
+        client = self.tracking.client()
+        found = client.get_experiment_by_name(_MODELS + name) or client.get_experiment_by_name(name)
+        if found is None:
+            all_names = [one.name.removeprefix(_MODELS) for one in client.search_experiments(max_results=100)]
+            raise NotFound(kind="experiment", name=name, remedy=f"MLflow knows: {', '.join(sorted(all_names))}.")
+        runs = list(client.search_runs([found.experiment_id], max_results=100, order_by=["attributes.start_time DESC"]))
+        newest = runs[0] if runs else None
+        spec = self.declared.get(name)
+        tags: Mapping[str, str] = found.tags or {}
+        return Experiment(
+            id=found.experiment_id,
+            name=found.name.removeprefix(_MODELS),
+            description=tags.get("mlflow.note.content") or (spec.description if spec else ""),
+            owner=spec.owner if spec else tags.get("owner", ""),
+            status="active" if found.lifecycle_stage == "active" else "archived",
+            tags=[f"{key}={value}" for key, value in sorted(tags.items())],
+            metadata={"runs": len(runs), "artifact_location": found.artifact_location},
+            metrics=dict(newest.data.metrics) if newest else {},
+            created_at=_instant(found.creation_time or 0),
+            updated_at=_instant(max([found.last_update_time or 0, *(_ended(run) for run in runs)])),
+            completed_at=_instant(newest.info.end_time) if newest and newest.info.end_time else None,
+            duration_seconds=_seconds(newest),
+            logs=[f"{_instant(run.info.start_time):%Y-%m-%dT%H:%M:%SZ} run {_described(run)}" for run in runs],
+            artifacts=sorted(_artifacts(client, newest), key=lambda one: one.path) if newest else [],
+        )
+
+
+def router(
+    models: ModelRegistry, deployments: Deployments, experiments: ExperimentPages, blobs: BlobStore
+) -> APIRouter:
+    """Return the routes of the model lifecycle."""
+    routes = APIRouter(tags=["lifecycle"])
+
+    @routes.get("/models")
+    def list_models(
+        model_name: Annotated[str | None, Query()] = None,
+        stage: Annotated[Stage | None, Query()] = None,
+        skip: Skip = 0,
+        limit: Limit = 50,
+    ) -> Models:
+        """List registered versions by model and number."""
+        found = models.list(model=model_name, stage=stage)
+        requests = deployments.list()
+        return Models(models=[_model(one, requests) for one in found[skip : skip + limit]], total=len(found))
+
+    @routes.get("/models/{model_name}/{version}")
+    def show_model(model_name: str, version: int) -> ModelDetail:
+        """Show one version with what it was trained by."""
+        found = models.get(model_name, version)
+        requests = [one for one in deployments.list(model=model_name) if one.model_version == version]
+        return ModelDetail(
+            **dict(_model(found, requests)),
+            framework=str(found.metadata.get("library", "")),
+            hyperparameters=dict(found.metadata.get("parameters", {})),
+            size_mb=round(blobs.path(found.artifact_sha256).stat().st_size / 1e6, 3),
+            artifact_path=f"blobs/{found.artifact_sha256}",
+            deployment_count=len(requests),
+            training_set_fingerprint=found.training_set_fingerprint,
+            code_version=found.code_version,
+        )
+
+    @routes.get("/deployments")
+    def list_deployments(
+        model_name: Annotated[str | None, Query()] = None,
+        environment: Annotated[Environment | None, Query()] = None,
+        status: Annotated[DeploymentStatus | None, Query()] = None,
+        skip: Skip = 0,
+        limit: Limit = 50,
+    ) -> DeploymentViews:
+        """List deployment requests, oldest first."""
+        found = deployments.list(model=model_name, environment=environment, status=status)
+        return DeploymentViews(deployments=[_deployment(one) for one in found[skip : skip + limit]], total=len(found))
+
+    @routes.get("/deployments/{deployment_id}")
+    def show_deployment(deployment_id: str) -> DeploymentView:
+        """Show one deployment request with its checklist."""
+        return _deployment(deployments.get(deployment_id))
+
+    @routes.get("/experiments/{name}")
+    def show_experiment(name: str) -> Experiment:
+        """Show one experiment with the metrics, log and artifacts of its newest run."""
+        return experiments.show(name)
+
+    return routes
+
+
+def _model(version: ModelVersion, requests: Sequence[Deployment]) -> Model:
+    """Show a version; its checklist is that of its newest deployment request."""
+    own = [one for one in requests if (one.model, one.model_version) == (version.model, version.version)]
+    return Model.model_validate(
+        {
+            "model_name": version.model,
+            "version": str(version.version),
+            "run_id": version.run_id,
+            "stage": version.stage,
+            "metrics": dict(version.metrics),
+            "approval_checklist": _checklist(own[-1]) if own else [],
+            "approved_by": None,
+            "approved_at": None,
+            "rollback_notes": None,
+            "fingerprint": version.fingerprint,
+            "created_by": version.created_by,
+            "created_at": version.created_at,
+            "updated_at": max([version.created_at, *(one.updated_at for one in own)]),
+        }
+    )
+
+
+def _deployment(request: Deployment) -> DeploymentView:
+    return DeploymentView.model_validate(
+        {
+            "mongo_id": request.id,
+            "id": request.id,
+            "model_name": request.model,
+            "model_version": str(request.model_version),
+            "experiment_name": request.model,
+            "environment": request.environment,
+            "endpoint": f"predictions/{request.model}",
+            "status": request.status,
+            "health_status": None,
+            "approval_checklist": _checklist(request),
+            "evidence_fingerprint": request.evidence_fingerprint,
+            "logs": [],
+            "error_rate": None,
+            "created_by": request.created_by,
+            "created_at": request.created_at,
+            "updated_at": request.updated_at,
+            "deployed_at": None,
+            "terminated_at": None,
+            "rollback_from": None,
+        }
+    )
+
+
+def _checklist(request: Deployment) -> list[ChecklistItem]:
+    """Show the items as they stood when the deployment was asked for."""
+    return [
+        ChecklistItem.model_validate({**item, "completed_at": request.created_at if item["evidence"] else None})
+        for item in request.checklist
+    ]
+
+
+def _artifacts(client: MlflowClient, run: Run, folder: str | None = None) -> Iterator[Artifact]:
+    for item in client.list_artifacts(run.info.run_id, folder):
+        if item.is_dir:
+            yield from _artifacts(client, run, item.path)
+        else:
+            yield Artifact(name=item.path.rsplit("/", 1)[-1], path=item.path, size_bytes=item.file_size or 0)
+
+
+def _described(run: Run) -> str:
+    asset = json.dumps(run.data.tags.get("mlops.key", ""))
+    return f"{run.info.run_id} {run.info.status} {asset}"
+
+
+def _seconds(run: Run | None) -> float | None:
+    if run is None or run.info.end_time is None:
+        return None
+    return (run.info.end_time - run.info.start_time) / 1000
+
+
+def _ended(run: Run) -> int:
+    return run.info.end_time or run.info.start_time
+
+
+def _instant(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,227 @@
+"""What has to be shown before a version may be deployed, and what of it is there: each item with its own evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mlops_assets.kernel.errors import PlatformError
+from mlops_assets.kernel.fingerprint import Json, fingerprint
+
+
+class ItemStatus(StrEnum):
+    """Where an item stands: shown, shown to be wrong, or not shown."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One requirement. `rule` says where it comes from, `evidence` is the fingerprint of what shows it."""
+
+    name: str
+    status: ItemStatus
+    rule: str
+    note: str
+    evidence: str | None = None
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "name": self.name,
+            "status": self.status.value,
+            "rule": self.rule,
+            "note": self.note,
+            "evidence": self.evidence,
+        }
+
+
+class ChecklistIncomplete(PlatformError):
+    """A deployment was asked for before its evidence is complete. `missing` names the items."""
+
+    code = "checklist_incomplete"
+
+    def __init__(self, checklist: Checklist) -> None:
+        self.missing = [item.name for item in checklist.open_items]
+        said = "; ".join(f"{item.name}: {item.note}" for item in checklist.open_items)
+        super().__init__(f"{checklist.subject} can't be deployed yet. {said}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checklist:
+    """All requirements for one version and environment. `subject` names them: `models/x@3 to staging`."""
+
+    subject: str
+    items: tuple[Item, ...]
+
+    @property
+    def open_items(self) -> tuple[Item, ...]:
+        return tuple(item for item in self.items if item.status is not ItemStatus.PASSED)
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.open_items
+
+    def evidence(self) -> dict[str, Json]:
+        """Return what an approval is bound to."""
+        return {"subject": self.subject, "items": [item.as_json() for item in self.items]}
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.evidence())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was found for one version. None means that nothing was.
+
+    Args:
+        look_ahead: by feature view, whether its look-ahead check passed; None where it never ran.
+        reports: by scenario, the SHA-256 of its latest report and the version's fingerprint which that report names.
+        drift_limits: by feature view, the fingerprint of its calibrated limits.
+    """
+
+    version_id: str
+    version_fingerprint: str
+    environment: str
+    metadata: Mapping[str, Json]
+    training_set: str
+    training_set_fingerprint: str
+    published_training_sets: frozenset[str]
+    skill: Mapping[str, Json]
+    beats_every_baseline: bool
+    look_ahead: Mapping[str, bool | None]
+    reports: Mapping[str, tuple[str, str | None] | None]
+    explained_fingerprint: str | None
+    explanations: str | None
+    drift_limits: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+
+
+def assemble(evidence: Evidence) -> Checklist:
+    """Judge every requirement by the evidence."""
+    return Checklist(
+        subject=f"{evidence.version_id} to {evidence.environment}",
+        items=(
+            _registered(evidence),
+            _training_set(evidence),
+            _folds(evidence),
+            *(_look_ahead(view, passed) for view, passed in evidence.look_ahead.items()),
+            _baselines(evidence),
+            *(_report(evidence, scenario) for scenario in evidence.reports),
+            _explanations(evidence),
+            *(_drift(view, limits) for view, limits in evidence.drift_limits.items()),
+        ),
+    )
+
+
+def _registered(evidence: Evidence) -> Item:
+    return Item(
+        name="registered",
+        status=ItemStatus.PASSED,
+        rule="SR 11-7: inventory and documentation",
+        note=f"{evidence.version_id} with every field of the {evidence.metadata['kind']} template",
+        evidence=evidence.version_fingerprint,
+    )
+
+
+def _training_set(evidence: Evidence) -> Item:
+    is_kept = evidence.training_set_fingerprint in evidence.published_training_sets
+    return Item(
+        name="training_set",
+        status=ItemStatus.PASSED if is_kept else ItemStatus.FAILED,
+        rule="EU AI Act Annex IV 2(d): data provenance",
+        note=f"{evidence.training_set} is kept as published"
+        if is_kept
+        else f"no published version of {evidence.training_set} has the fingerprint it was trained on; train again",
+        evidence=evidence.training_set_fingerprint,
+    )
+
+
+def _folds(evidence: Evidence) -> Item:
+    gaps = evidence.metadata["fold_gaps"]
+    assert isinstance(gaps, Sequence)
+    is_apart = all(isinstance(gap, Mapping) and gap["is_disjoint"] is True for gap in gaps)
+    return Item(
+        name="folds_apart",
+        status=ItemStatus.PASSED if is_apart else ItemStatus.FAILED,
+        rule="SR 11-7: out-of-sample testing",
+        note="labels of each fold were known before the next begins" if is_apart else "folds share prices; move them",
+        evidence=fingerprint(gaps),
+    )
+
+
+def _look_ahead(view: str, passed: bool | None) -> Item:
+    status = {True: ItemStatus.PASSED, False: ItemStatus.FAILED, None: ItemStatus.PENDING}[passed]
+    return Item(
+        name=f"look_ahead.{view}",
+        status=status,
+        rule="MiFID II RTS 6 art. 5: testing",
+        note={
+            ItemStatus.PASSED: f"features/{view} says the same of the past when the future is cut off",
+            ItemStatus.FAILED: f"features/{view} peeks into the future; correct the view",
+            ItemStatus.PENDING: f"the look_ahead check of features/{view} has not run since it was published",
+        }[status],
+        evidence=fingerprint({"view": view, "check": "look_ahead"}) if passed else None,
+    )
+
+
+def _baselines(evidence: Evidence) -> Item:
+    gains = evidence.skill["gains"]
+    assert isinstance(gains, Sequence)
+    said = ", ".join(
+        f"{gain['baseline']} {gain['estimate']:+.5f} ({gain['low']:+.5f} to {gain['high']:+.5f})"
+        for gain in gains
+        if isinstance(gain, Mapping)
+    )
+    verdict = "beats every naive baseline" if evidence.beats_every_baseline else "does not beat every naive baseline"
+    return Item(
+        name="baselines_known",
+        status=ItemStatus.PASSED,
+        rule="SR 11-7: benchmarking",
+        note=f"{verdict}; gain in log loss on the test fold over {said}",
+        evidence=fingerprint(evidence.skill),
+    )
+
+
+def _report(evidence: Evidence, scenario: str) -> Item:
+    found = evidence.reports[scenario]
+    rule = "SR 11-7: outcomes analysis"
+    name = f"report.{scenario}"
+    if found is None:
+        note = f"no report is sealed; materialise reports/{scenario}"
+        return Item(name=name, status=ItemStatus.PENDING, rule=rule, note=note)
+    sha256, names = found
+    if names != evidence.version_fingerprint:
+        note = f"the latest report of {scenario} is of another version; replay {scenario} with this one"
+        return Item(name=name, status=ItemStatus.PENDING, rule=rule, note=note)
+    return Item(
+        name=name, status=ItemStatus.PASSED, rule=rule, note=f"report {sha256[:12]} of {scenario}", evidence=sha256
+    )
+
+
+def _explanations(evidence: Evidence) -> Item:
+    is_present = evidence.explained_fingerprint == evidence.version_fingerprint
+    model = evidence.version_id.split("@", maxsplit=1)[0].removeprefix("models/")
+    return Item(
+        name="explanations",
+        status=ItemStatus.PASSED if is_present else ItemStatus.PENDING,
+        rule="EU AI Act art. 13: transparency",
+        note="SHAP values of this version are published"
+        if is_present
+        else f"no SHAP values of this version; materialise explanations/{model}",
+        evidence=evidence.explanations if is_present else None,
+    )
+
+
+def _drift(view: str, limits: str | None) -> Item:
+    return Item(
+        name=f"drift_calibration.{view}",
+        status=ItemStatus.PENDING if limits is None else ItemStatus.PASSED,
+        rule="SR 11-7: ongoing monitoring",
+        note=f"no calibrated drift limits; materialise drift/{view}"
+        if limits is None
+        else f"drift/{view} watches with limits calibrated on the training window",
+        evidence=limits,
+    )

@@ -1,0 +1,170 @@
+"""Which versions ask to be deployed: a row per request, bound to the evidence that two people approve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlops_assets.governance.approvals import Approval
+from mlops_assets.governance.store import ApprovalStore
+from mlops_assets.kernel.change import Change
+from mlops_assets.kernel.clock import Clock
+from mlops_assets.kernel.errors import NotFound
+from mlops_assets.kernel.fingerprint import fingerprint
+from mlops_assets.kernel.identity import Principal
+from mlops_assets.lifecycle.checklist import Checklist, ChecklistIncomplete
+from mlops_assets.lifecycle.registry import ModelVersion
+from mlops_assets.lifecycle.spec import DeploymentTarget
+from mlops_assets.storage.journal import Journal
+from mlops_assets.storage.sql.database import Database
+from mlops_assets.storage.sql.tables import deployment
+
+
+class DeploymentStatus(StrEnum):
+    """Where a deployment stands, in the words of the REST API."""
+
+    PENDING = "pending"
+    VALIDATING = "validating"
+    DEPLOYING = "deploying"
+    ACTIVE = "active"
+    FAILED = "failed"
+    ROLLBACK = "rollback"
+    TERMINATED = "terminated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One request and what became of it. `epoch` counts its moves: a move names the epoch it starts from."""
+
+    id: str
+    model: str
+    model_version: int
+    environment: str
+    status: DeploymentStatus
+    evidence_fingerprint: str
+    checklist: Sequence[Mapping[str, Any]]
+    epoch: int
+    created_at: datetime
+    updated_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """A deployment and the approval it waits for."""
+
+    deployment: Deployment
+    approval: Approval
+
+
+class Deployments:
+    """Keeps requests in SQL. Asking twice with the same evidence is asking once."""
+
+    def __init__(self, database: Database, journal: Journal, approvals: ApprovalStore, clock: Clock) -> None:
+        self._database, self._journal = database, journal
+        self._approvals, self._clock = approvals, clock
+
+    def request(
+        self, *, version: ModelVersion, target: DeploymentTarget, checklist: Checklist, author: Principal
+    ) -> Requested:
+        """Ask to deploy a version: a pending deployment, and an approval bound to the evidence.
+
+        The approval is submitted after the row is committed; if the process dies between, asking again submits it.
+
+        Raises:
+            ChecklistIncomplete: naming what is missing.
+        """
+        if not checklist.is_complete:
+            raise ChecklistIncomplete(checklist)
+        asked = _asked(version, target, checklist, author, self._clock.now())
+        with self._database.begin() as connection:
+            known = _load(connection, asked.id)
+            if known is None:
+                connection.execute(sa.insert(deployment).values({name: getattr(asked, name) for name in _FIELDS}))
+                self._journal.append(
+                    connection,
+                    Change(
+                        actor=author.name,
+                        action="deployment.request",
+                        subject=f"deployments/{version.model}@{version.version}/{target.environment}",
+                        after=asked.evidence_fingerprint,
+                        details={"deployment": asked.id, "model_version": version.fingerprint},
+                    ),
+                )
+        approval = self._approvals.submit(
+            subject=f"deployments/{version.model}@{version.version}/{target.environment}",
+            evidence=checklist.evidence(),
+            author=author,
+            quorum=target.quorum,
+        )
+        return Requested(deployment=known or asked, approval=approval)
+
+    def get(self, deployment_id: str) -> Deployment:
+        """Return one deployment.
+
+        Raises:
+            NotFound: if there is no such deployment.
+        """
+        with self._database.read() as connection:
+            found = _load(connection, deployment_id)
+        if found is None:
+            raise NotFound(kind="deployment", name=deployment_id, remedy="List the deployments for known ids.")
+        return found
+
+    def list(
+        self, *, model: str | None = None, environment: str | None = None, status: DeploymentStatus | None = None
+    ) -> list[Deployment]:
+        """Return deployments, oldest first, optionally of one model, environment or status."""
+        statement = sa.select(deployment).order_by(deployment.c.created_at, deployment.c.id)
+        wanted = (
+            (deployment.c.model, model),
+            (deployment.c.environment, environment),
+            (deployment.c.status, status),
+        )
+        for column, value in wanted:
+            if value is not None:
+                statement = statement.where(column == value)
+        with self._database.read() as connection:
+            return [_deployment(row) for row in connection.execute(statement).mappings()]
+
+
+_FIELDS = tuple(Deployment.__dataclass_fields__)
+
+
+def _asked(
+    version: ModelVersion, target: DeploymentTarget, checklist: Checklist, author: Principal, at: datetime
+) -> Deployment:
+    identity = fingerprint(
+        {
+            "model_version": version.fingerprint,
+            "environment": target.environment,
+            "evidence": checklist.fingerprint,
+        }
+    )
+    return Deployment(
+        id=identity,
+        model=version.model,
+        model_version=version.version,
+        environment=target.environment,
+        status=DeploymentStatus.PENDING,
+        evidence_fingerprint=checklist.fingerprint,
+        checklist=[item.as_json() for item in checklist.items],
+        epoch=0,
+        created_at=at,
+        updated_at=at,
+        created_by=author.name,
+    )
+
+
+def _load(connection: sa.Connection, deployment_id: str) -> Deployment | None:
+    row = connection.execute(sa.select(deployment).where(deployment.c.id == deployment_id)).mappings().one_or_none()
+    return None if row is None else _deployment(row)
+
+
+def _deployment(row: sa.RowMapping) -> Deployment:
+    return Deployment(**{**row, "status": DeploymentStatus(row["status"])})

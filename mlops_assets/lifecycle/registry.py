@@ -1,0 +1,196 @@
+"""Which versions of a model exist: what was trained, from what, by which code, with what result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlops_assets.kernel.change import Change
+from mlops_assets.kernel.clock import Clock
+from mlops_assets.kernel.errors import NotFound
+from mlops_assets.kernel.fingerprint import Json, fingerprint
+from mlops_assets.lifecycle.template import require_complete
+from mlops_assets.lifecycle.tracking import Tracking
+from mlops_assets.storage.blobs import BlobStore
+from mlops_assets.storage.journal import Journal
+from mlops_assets.storage.sql.database import Database
+from mlops_assets.storage.sql.tables import model_version
+
+FIRST_STAGE = "experimental"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """One trained version. `fingerprint` covers artifact, training set and code: the same three are the same version.
+
+    `metadata` is what the template of its kind asks for; `metrics` are the flat figures that lists and charts use.
+    """
+
+    model: str
+    version: int
+    fingerprint: str
+    artifact_sha256: str
+    training_set_fingerprint: str
+    code_version: str
+    run_id: str
+    stage: str
+    metadata: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    created_at: datetime
+    created_by: str
+
+    @property
+    def id(self) -> str:
+        return f"models/{self.model}@{self.version}"
+
+
+class ModelRegistry:
+    """Registers and returns versions. Its record is the platform's database; MLflow's registry shows a copy."""
+
+    def __init__(
+        self, database: Database, journal: Journal, blobs: BlobStore, tracking: Tracking, clock: Clock
+    ) -> None:
+        self._database, self._journal, self._blobs = database, journal, blobs
+        self._tracking, self._clock = tracking, clock
+
+    def register(
+        self,
+        *,
+        model: str,
+        kind: str,
+        text: str,
+        training_set_fingerprint: str,
+        code_version: str,
+        run_id: str,
+        metadata: Mapping[str, Json],
+        metrics: Mapping[str, float],
+        actor: str,
+    ) -> ModelVersion:
+        """Register a model in its text form, or return the version that already is the same.
+
+        Raises:
+            IncompleteMetadata: with the list of what the template of `kind` misses.
+        """
+        require_complete(model, kind, metadata)
+        sha256 = self._blobs.put(text.encode())
+        same = fingerprint(
+            {
+                "artifact_sha256": sha256,
+                "training_set_fingerprint": training_set_fingerprint,
+                "code_version": code_version,
+            }
+        )
+        with self._database.begin() as connection:
+            version = self._find(connection, model, model_version.c.fingerprint == same)
+            if version is None:
+                version = self._insert(
+                    connection,
+                    {
+                        "model": model,
+                        "fingerprint": same,
+                        "artifact_sha256": sha256,
+                        "training_set_fingerprint": training_set_fingerprint,
+                        "code_version": code_version,
+                        "run_id": run_id,
+                        "stage": FIRST_STAGE,
+                        "metadata": dict(metadata),
+                        "metrics": dict(metrics),
+                        "created_at": self._clock.now(),
+                        "created_by": actor,
+                    },
+                )
+        self._project(version)
+        return version
+
+    def latest(self, model: str) -> ModelVersion:
+        """Return the newest version.
+
+        Raises:
+            NotFound: if the model has none.
+        """
+        if (found := self.find_latest(model)) is None:
+            raise NotFound(kind="model", name=model, remedy=f"Materialise the asset models/{model} first.")
+        return found
+
+    def find_latest(self, model: str) -> ModelVersion | None:
+        """Return the newest version, or None."""
+        with self._database.read() as connection:
+            return self._find(connection, model)
+
+    def get(self, model: str, version: int) -> ModelVersion:
+        """Return one version.
+
+        Raises:
+            NotFound: if there is no such version.
+        """
+        with self._database.read() as connection:
+            found = self._find(connection, model, model_version.c.version == version)
+        if found is None:
+            known = ", ".join(str(one.version) for one in self.list(model=model)) or "none"
+            raise NotFound(
+                kind="model version", name=f"{model}@{version}", remedy=f"Registered versions of {model}: {known}."
+            )
+        return found
+
+    def list(self, *, model: str | None = None, stage: str | None = None) -> list[ModelVersion]:
+        """Return versions by model and number, optionally those of one model or stage."""
+        statement = sa.select(model_version).order_by(model_version.c.model, model_version.c.version)
+        for column, wanted in ((model_version.c.model, model), (model_version.c.stage, stage)):
+            if wanted is not None:
+                statement = statement.where(column == wanted)
+        with self._database.read() as connection:
+            return [ModelVersion(**row) for row in connection.execute(statement).mappings()]
+
+    def load_text(self, version: ModelVersion) -> str:
+        """Return the model's text.
+
+        Raises:
+            IntegrityViolation: if the stored bytes are not those that were registered.
+        """
+        return self._blobs.get(version.artifact_sha256).decode()
+
+    def _insert(self, connection: sa.Connection, row: dict[str, Any]) -> ModelVersion:
+        before = self._find(connection, row["model"])
+        version = ModelVersion(**row, version=1 if before is None else before.version + 1)
+        connection.execute(sa.insert(model_version).values(version=version.version, **row))
+        self._journal.append(
+            connection,
+            Change(
+                actor=version.created_by,
+                action="model_version.register",
+                subject=version.id,
+                before=None if before is None else before.fingerprint,
+                after=version.fingerprint,
+                details={
+                    "artifact_sha256": version.artifact_sha256,
+                    "training_set_fingerprint": version.training_set_fingerprint,
+                    "code_version": version.code_version,
+                    "run_id": version.run_id,
+                },
+            ),
+        )
+        return version
+
+    def _find(self, connection: sa.Connection, model: str, *where: sa.ColumnElement[bool]) -> ModelVersion | None:
+        statement = sa.select(model_version).where(model_version.c.model == model, *where)
+        newest = statement.order_by(model_version.c.version.desc()).limit(1)
+        row = connection.execute(newest).mappings().one_or_none()
+        return None if row is None else ModelVersion(**row)
+
+    def _project(self, version: ModelVersion) -> None:
+        self._tracking.project_version(
+            model=version.model,
+            version=version.version,
+            fingerprint=version.fingerprint,
+            run_id=version.run_id,
+            description=str(version.metadata["description"]),
+            tags={
+                "mlops.artifact_sha256": version.artifact_sha256,
+                "mlops.training_set_fingerprint": version.training_set_fingerprint,
+                "mlops.code_version": version.code_version,
+            },
+        )

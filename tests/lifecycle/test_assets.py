@@ -1,0 +1,157 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from mlops_assets.lifecycle.assets import drift_definitions, model_definitions
+from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.orchestration.declared import key
+from mlops_assets.storage.parquet.snapshots import Provenance
+from tests.lifecycle.worlds import FEATURES, Stores, momentum_view, resources, small_spec, stores, training_set
+
+MODEL, PREDICTIONS, DRIFT = key("models/signal_classifier"), key("predictions/signal_classifier"), key("drift/momentum")
+DEPLOYMENT, VIEW = key("deployments/signal_classifier"), key("features/momentum")
+
+
+@dataclass(frozen=True)
+class Report:
+    sha256: str
+    inputs: Mapping[str, str]
+
+
+class Reports:
+    """Answers with a report of the latest version."""
+
+    def __init__(self, kept: Stores) -> None:
+        self._kept = kept
+
+    def find_latest(self, name: str) -> Report:
+        latest = self._kept.models.latest("signal_classifier")
+        return Report(sha256="a" * 64, inputs={"models/signal_classifier": latest.fingerprint})
+
+
+@dg.asset(key=VIEW)
+def feature_view() -> dg.MaterializeResult:
+    return dg.MaterializeResult()
+
+
+@dg.asset_check(asset=VIEW, name="look_ahead")
+def look_ahead() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+def _graph(spec: ModelSpec) -> list:
+    model, watched = model_definitions(spec, reports=["covid_crash"]), drift_definitions(momentum_view(), spec)
+    return [*(model.assets or ()), *(watched.assets or ()), feature_view, look_ahead]
+
+
+def _filled(home: Path) -> Stores:
+    kept = stores(home)
+    table = training_set(signal=1.0)
+    provenance = Provenance(code_version="1", inputs={})
+    kept.snapshots.publish("datasets/signal_daily", table, provenance=provenance, actor="test")
+    features = table.select(["symbol", "date", "event_at", "known_at", *FEATURES])
+    kept.snapshots.publish("features/momentum", features, provenance=provenance, actor="test")
+    return kept
+
+
+def _run(kept: Stores, instance: dg.DagsterInstance, *keys: dg.AssetKey) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        _graph(small_spec()),
+        instance=instance,
+        resources=resources(kept, reports=Reports(kept)),
+        selection=dg.AssetSelection.assets(*keys),
+        raise_on_error=False,
+    )
+
+
+def _explain(kept: Stores) -> None:
+    latest = kept.models.latest("signal_classifier")
+    provenance = Provenance(code_version="1", inputs={"models/signal_classifier": latest.fingerprint})
+    kept.snapshots.publish("explanations/signal_classifier", training_set(count=1500), provenance=provenance, actor="t")
+
+
+def test_the_line_from_training_set_to_request_materialises(tmp_path: Path):
+    kept = _filled(tmp_path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        trained = _run(kept, instance, VIEW, MODEL, PREDICTIONS, DRIFT)
+        assert trained.success
+        checks = {one.check_name: one.passed for one in trained.get_asset_check_evaluations()}
+        assert checks["folds_lie_apart"]
+        assert checks["beats_its_baselines"]
+        assert checks["probabilities_are_valid"]
+        latest = kept.models.latest("signal_classifier")
+        assert (
+            kept.snapshots.head("predictions/signal_classifier").inputs["models/signal_classifier"]
+            == latest.fingerprint
+        )
+        run = kept.tracking.client().get_run(latest.run_id)
+        assert run.data.tags["dagster.run_id"] == trained.run_id
+        assert run.data.metrics["test/auc"] == latest.metrics["test/auc"]
+        _explain(kept)
+        asked = _run(kept, instance, DEPLOYMENT)
+    (pending,) = kept.deployments.list()
+    (event,) = asked.asset_materializations_for_node("deployments__signal_classifier")
+    assert event.metadata["deployment"].value == pending.id
+    assert "does not beat" not in str(event.metadata["checklist"].value)
+    assert all(item["status"] == "passed" for item in pending.checklist)
+
+
+def test_training_again_tracks_a_new_run_and_registers_nothing_new(tmp_path: Path):
+    kept = _filled(tmp_path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        first, again = (_run(kept, instance, MODEL) for _ in range(2))
+    ids = [
+        run.asset_materializations_for_node("models__signal_classifier")[0].metadata["mlflow_run_id"].value
+        for run in (first, again)
+    ]
+    assert len(set(ids)) == 2
+    assert [version.run_id for version in kept.models.list()] == ids[:1]
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_request_without_a_current_look_ahead_check_names_it(tmp_path: Path, stale: bool):
+    kept = _filled(tmp_path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        _run(kept, instance, MODEL, DRIFT)
+        if stale:
+            _run(kept, instance, VIEW)
+            dg.materialize([feature_view], instance=instance)
+        _explain(kept)
+        asked = _run(kept, instance, DEPLOYMENT)
+    (failure,) = asked.get_step_failure_events()
+    assert "look_ahead.momentum" in str(failure.event_specific_data)
+    assert kept.deployments.list() == []
+
+
+def test_every_asset_says_what_it_is():
+    for asset in _graph(small_spec())[:-2]:
+        (spec,) = asset.specs
+        assert spec.owners == ["team:quant"]
+        assert spec.group_name in {"models", "monitoring", "deployments"}
+        assert spec.kinds
+        assert spec.description
+        assert spec.code_version
+        assert spec.automation_condition is not None
+        (reference,) = spec.metadata["dagster/code_references"].code_references
+        assert reference.file_path.endswith("signal_classifier.yaml")
+    tables = {PREDICTIONS: "probability", DRIFT: "threshold"}
+    for asset in _graph(small_spec())[:-2]:
+        if asset.key in tables:
+            (spec,) = asset.specs
+            assert tables[asset.key] in {column.name for column in spec.metadata["dagster/column_schema"].columns}
+            assert tables[asset.key] in {"probability", *spec.metadata["dagster/column_lineage"].deps_by_column}
+
+
+def test_the_published_predictions_match_their_declared_columns(tmp_path: Path):
+    kept = _filled(tmp_path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        _run(kept, instance, MODEL, PREDICTIONS)
+    head = kept.snapshots.head("predictions/signal_classifier")
+    rows = pl.DataFrame(pl.from_arrow(kept.snapshots.read(head)))
+    assert head.schema["probability"] == "double"
+    assert head.schema["symbol"] == "string"
+    assert rows["probability"].is_between(0, 1).all()
