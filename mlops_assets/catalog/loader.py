@@ -16,10 +16,10 @@ from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.errors import InvalidDeclaration
 from mlops_assets.kernel.fingerprint import bytes_sha256
 from mlops_assets.kernel.semantic_version import parse_version
+from mlops_assets.kernel.strict_yaml import read_mapping
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.prompts.policy import PolicyRule
 from mlops_assets.prompts.spec import PromptVersion
-from mlops_assets.kernel.strict_yaml import read_mapping
 
 
 class _Named(Protocol):

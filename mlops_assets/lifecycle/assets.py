@@ -1,4 +1,4 @@
-"""The graph of the model lifecycle: `models/<name>`, `predictions/<name>`, `deployments/<name>`, `drift/<view>`."""
+"""The graph of the model lifecycle: `models/<name>`, `predictions/<name>`, `deployments/<name>` and `drift/…`."""
 
 # No `from __future__ import annotations`: Dagster compares the annotation of `context` as a class.
 
@@ -42,7 +42,7 @@ def model_definitions(spec: ModelSpec, *, reports: Sequence[str]) -> dg.Definiti
 
 def drift_definitions(view: FeatureView, model: ModelSpec) -> dg.Definitions:
     """Return the asset that watches the features that a model takes from a view, and the sensor that opens events."""
-    dataset = f"drift/{view.name}"
+    dataset = model.drift_dataset(view.name)
     features = [one.column for one in model.training_set.features if one.view == view.name]
     train_until = model.training_set.folds.train_until
     watched = {
@@ -107,6 +107,7 @@ def _model(spec: ModelSpec) -> dg.AssetsDefinition:
         tags={"version": spec.version, "tier": str(spec.tier)},
         code_version=version,
         metadata=asset_metadata(file=spec.declared_in),
+        freshness_policy=daily_freshness(),
         check_specs=[
             dg.AssetCheckSpec(
                 "folds_lie_apart",
@@ -218,7 +219,7 @@ def _deployment(spec: ModelSpec, scenarios: Sequence[str]) -> dg.AssetsDefinitio
         spec.dataset,
         spec.predictions,
         f"explanations/{spec.name}",
-        *(f"drift/{view}" for view in spec.training_set.views),
+        *(spec.drift_dataset(view) for view in spec.training_set.views),
         *(f"reports/{scenario}" for scenario in scenarios),
     ]
 
@@ -235,6 +236,7 @@ def _deployment(spec: ModelSpec, scenarios: Sequence[str]) -> dg.AssetsDefinitio
         code_version=code_version(spec.fingerprint, "mlops_assets.lifecycle.checklist"),
         metadata=asset_metadata(file=spec.declared_in),
         automation_condition=refresh_when_inputs_change(),
+        freshness_policy=daily_freshness(),
     )
     def deployment_request(
         context: dg.AssetExecutionContext,

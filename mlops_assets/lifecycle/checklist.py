@@ -220,8 +220,8 @@ def _drift(view: str, limits: str | None) -> Item:
         name=f"drift_calibration.{view}",
         status=ItemStatus.PENDING if limits is None else ItemStatus.PASSED,
         rule="SR 11-7: ongoing monitoring",
-        note=f"no calibrated drift limits; materialise drift/{view}"
+        note=f"no calibrated drift limits for {view}; materialise its drift asset"
         if limits is None
-        else f"drift/{view} watches with limits calibrated on the training window",
+        else f"{view} is watched with limits calibrated on the training window",
         evidence=limits,
     )

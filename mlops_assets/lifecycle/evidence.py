@@ -59,13 +59,13 @@ def gather(
         },
         explained_fingerprint=None if explained is None else explained.inputs.get(spec.dataset),
         explanations=None if explained is None else explained.fingerprint,
-        drift_limits={view: drift_limits(snapshots, view) for view in spec.training_set.views},
+        drift_limits={view: drift_limits(snapshots, spec.drift_dataset(view)) for view in spec.training_set.views},
     )
 
 
-def drift_limits(snapshots: SnapshotStore, view: str) -> str | None:
-    """Return the fingerprint of a view's limits (not of today's distances), or None if one is missing."""
-    head = snapshots.find_head(f"drift/{view}")
+def drift_limits(snapshots: SnapshotStore, dataset: str) -> str | None:
+    """Return the fingerprint of a drift dataset's limits (not of today's distances), or None if one is missing."""
+    head = snapshots.find_head(dataset)
     if head is None:
         return None
     rows = snapshots.read(head, columns=["feature", "statistic", "threshold"]).to_pylist()

@@ -161,6 +161,10 @@ class ModelSpec:
     def predictions(self) -> str:
         return f"predictions/{self.name}"
 
+    def drift_dataset(self, view: str) -> str:
+        """Return the dataset that watches the features the model takes from a view."""
+        return f"drift/{self.name}/{view}"
+
     @property
     def fingerprint(self) -> str:
         """Identity of the declaration's meaning: neither its comments nor its path are part of it."""

@@ -62,7 +62,7 @@ def report_of(version: PromptVersion, inputs: Mapping[str, str]) -> str | None:
 
 
 def _prompt_input(version: PromptVersion) -> str:
-    return f"prompts/{version.id}/{version.version}"
+    return f"prompts/{version.name}"
 
 
 def as_table(version: PromptVersion, outputs: Sequence[Output]) -> pa.Table:

@@ -12,7 +12,11 @@ from mlops_assets.orchestration.declared import key
 from mlops_assets.storage.parquet.snapshots import Provenance
 from tests.lifecycle.worlds import FEATURES, Stores, momentum_view, resources, small_spec, stores, training_set
 
-MODEL, PREDICTIONS, DRIFT = key("models/signal_classifier"), key("predictions/signal_classifier"), key("drift/momentum")
+MODEL, PREDICTIONS, DRIFT = (
+    key("models/signal_classifier"),
+    key("predictions/signal_classifier"),
+    key("drift/signal_classifier/momentum"),
+)
 DEPLOYMENT, VIEW = key("deployments/signal_classifier"), key("features/momentum")
 
 

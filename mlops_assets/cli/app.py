@@ -1,0 +1,48 @@
+"""Which commands there are, and how a failure ends: one line with its code, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from mlops_assets.cli import approvals, audit, check, doctor, listings, up
+from mlops_assets.kernel.errors import PlatformError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="mlops",
+    help="Features, models, evaluations and prompts as Dagster assets, with their audit trail.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("up", help=up.up.__doc__)(up.up)
+app.command("check", help=check.check.__doc__, context_settings=check.TAKES_OTHER_ARGUMENTS)(check.check)
+app.command("doctor")(doctor.doctor)
+app.command("kpis")(listings.kpis)
+app.add_typer(audit.commands, name="audit")
+app.add_typer(approvals.commands, name="approvals")
+for name, commands in listings.GROUPS.items():
+    app.add_typer(commands, name=name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 yes, 1 no or failed, 2 not understood."""
+    try:
+        result = app(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except PlatformError as error:
+        print(f"error [{error.code}]: {error}", file=sys.stderr)  # noqa: T201 - the one line a failure gets
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:  # `mlops audit log | head`
+        sys.stderr.close()
+        return 1
+    return result if isinstance(result, int) else 0

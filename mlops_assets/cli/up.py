@@ -1,0 +1,213 @@
+"""`mlops up`: prepares the stores, materialises what is stale, starts the services and keeps them running."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from mlops_assets.cli.progress import Reporter
+from mlops_assets.cli.render import AsJson, print_json
+from mlops_assets.kernel.words import Words
+from mlops_assets.serving.children import Children
+from mlops_assets.serving.dagster_ui import DagsterUi
+from mlops_assets.serving.instance import only_one, prepare_instance
+from mlops_assets.serving.platform import (
+    NotReady,
+    api_url,
+    ignore_interrupts,
+    interruptible,
+    platform_services,
+    readiness_questions,
+    stay_until_stopped,
+    ui_url,
+    wait_until_ready,
+)
+from mlops_assets.serving.ports import PortTaken, free_port, is_free
+from mlops_assets.serving.probe import Finding, probe_api, probe_ui
+from mlops_assets.settings import Settings, load_settings, process_environment
+
+if TYPE_CHECKING:
+    from mlops_assets.orchestration.refresh import Refresh
+
+_ANSWER_TIMEOUT_SECONDS = 60.0
+_INTERRUPTED = "DagsterExecutionInterruptedError"
+
+Port = Annotated[int | None, typer.Option(min=1, max=65535)]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What `up` did, for `--json`."""
+
+    home: str
+    made: list[str] = field(default_factory=list[str])
+    untouched: int = 0
+    failures: dict[str, str] = field(default_factory=dict[str, str])
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list[Finding])
+
+    @property
+    def is_right(self) -> bool:
+        return not self.failures and all(finding.is_right for finding in self.findings)
+
+
+def up(
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask UI and API whether all is as it should be, then stop.")
+    ] = False,
+    serve: Annotated[bool, typer.Option(help="Start the UI, the daemon and the API after materialising.")] = True,
+    ui_port: Port = None,
+    api_port: Port = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prepare the stores, materialise what is stale, start the services and say where to look."""
+    started = time.monotonic()
+    settings = _settings(ui_port, api_port, any_port=probe)
+    console = Console(file=sys.stderr if as_json else sys.stdout)
+    words = Words(settings.locale)
+    with interruptible(), only_one(settings.home):
+        if serve or probe:
+            _require_ports(settings)
+        console.print(words.say("preparing", path=settings.home))
+        outcome, expected = _materialise(settings, Reporter(console, words))
+        if outcome.is_right and (serve or probe):
+            _serve(settings, console, words, outcome, expected if probe else None)
+    outcome.seconds = round(time.monotonic() - started, 1)
+    if as_json:
+        print_json({**_as_record(outcome), "is_right": outcome.is_right})
+    if not outcome.is_right:
+        print(words.say("remedy_log", path=settings.logs_path), file=sys.stderr)  # noqa: T201
+        print(words.say("remedy_again"), file=sys.stderr)  # noqa: T201
+        raise typer.Exit(1)
+
+
+def _settings(ui_port: int | None, api_port: int | None, *, any_port: bool) -> Settings:
+    chosen = {"ui_port": ui_port, "api_port": api_port}
+    if any_port:
+        chosen = {name: port or free_port() for name, port in chosen.items()}
+    return load_settings(**{name: port for name, port in chosen.items() if port is not None})
+
+
+def _require_ports(settings: Settings) -> None:
+    for name in ("ui_port", "api_port"):
+        port = getattr(settings, name)
+        if not is_free(settings.host, port):
+            raise PortTaken(port=port, setting=f"MLOPS_{name.upper()}", option=f"--{name.replace('_', '-')}")
+
+
+def _materialise(settings: Settings, reporter: Reporter) -> tuple[Outcome, list[str]]:
+    """Bring the graph up to date; return what happened and the keys of all assets."""
+    import dagster as dg
+
+    from mlops_assets.definitions import build_defs
+    from mlops_assets.orchestration.declared import key
+    from mlops_assets.orchestration.refresh import materialise_stale
+    from mlops_assets.rest.auth import ensure_token
+    from mlops_assets.services import ServiceFactory
+
+    services = ServiceFactory(settings)
+    services.prepare()
+    ensure_token(settings.api_token_path)
+    home = prepare_instance(settings)
+    definitions = build_defs(services)
+    settings.logs_path.mkdir(parents=True, exist_ok=True)
+    with (
+        (settings.logs_path / "materialise.log").open("w", encoding="utf-8") as log,
+        redirect_stderr(log),  # Dagster tells every event there
+        dg.DagsterInstance.from_config(str(home)) as instance,
+        reporter,
+    ):
+        changed = [] if services.bars_are_current() else [key("market/bars")]
+        refresh = materialise_stale(definitions, instance, reporter.hear, changed=changed)
+    if any(_INTERRUPTED in reason for reason in refresh.failures.values()):
+        raise KeyboardInterrupt  # Dagster turns the first one into the failure of a step
+    keys = sorted("/".join(one.path) for one in definitions.resolve_asset_graph().get_all_asset_keys())
+    reporter.conclude(refresh)
+    return _outcome(settings, refresh), keys
+
+
+def _outcome(settings: Settings, refresh: Refresh) -> Outcome:
+    return Outcome(
+        home=str(settings.home),
+        made=[str(target) for target in refresh.made],
+        untouched=refresh.untouched,
+        failures=dict(refresh.failures),
+    )
+
+
+def _serve(
+    settings: Settings, console: Console, words: Words, outcome: Outcome, expected_assets: list[str] | None
+) -> None:
+    """Run the services until interrupted, or only until they were probed."""
+    with Children(process_environment(settings), settings.home) as children, _clients(settings) as (ui, api):
+        try:
+            for service in platform_services(settings):
+                console.print(words.say("starting", service=service.name))
+                children.start(service)
+            started = time.monotonic()
+            wait_until_ready(
+                children,
+                readiness_questions(ui, api),
+                lambda name: console.print(
+                    words.say("answers", service=name, seconds=f"{time.monotonic() - started:.1f}")
+                ),
+            )
+            if expected_assets is None:
+                _say_where_to_look(settings, console, words)
+                stay_until_stopped(children)
+            else:
+                outcome.findings = _probe(ui, api, expected_assets)
+                for one in outcome.findings:
+                    key = "finding_right" if one.is_right else "finding_wrong"
+                    console.print(words.say(key, what=one.what, found=one.found), markup=False, highlight=False)
+        except KeyboardInterrupt:
+            console.print(words.say("stopping"))
+        finally:
+            ignore_interrupts()
+
+
+def _probe(ui: DagsterUi, api: httpx.Client, expected_assets: list[str]) -> list[Finding]:
+    try:
+        return [*probe_ui(ui, expected_assets), *probe_api(api)]
+    except (httpx.HTTPError, ValueError) as error:
+        raise NotReady(f"A service stopped answering while it was probed: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _clients(settings: Settings) -> Iterator[tuple[DagsterUi, httpx.Client]]:
+    from mlops_assets.rest.auth import ensure_token
+
+    bearer = {"Authorization": f"Bearer {ensure_token(settings.api_token_path)}"}
+    # trust_env off: a proxy of the environment has no business on loopback.
+    with (
+        httpx.Client(timeout=_ANSWER_TIMEOUT_SECONDS, trust_env=False) as plain,
+        httpx.Client(
+            base_url=api_url(settings), headers=bearer, timeout=_ANSWER_TIMEOUT_SECONDS, trust_env=False
+        ) as api,
+    ):
+        yield DagsterUi(ui_url(settings), plain), api
+
+
+def _say_where_to_look(settings: Settings, console: Console, words: Words) -> None:
+    places = {
+        "ready_dagster": {"url": ui_url(settings)},
+        "ready_rest": {"url": api_url(settings)},
+        "ready_docs": {"url": f"{api_url(settings)}/docs"},
+        "ready_token": {"path": settings.api_token_path},
+    }
+    console.print(f"\n{words.say('ready')}")
+    for key, values in places.items():
+        console.print(f"  {words.say(key, **values)}", soft_wrap=True)
+    console.print(words.say("ready_stop"))
+
+
+def _as_record(outcome: Outcome) -> dict[str, object]:
+    return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}

@@ -1,0 +1,209 @@
+"""What this installation is set to: the one reader of the environment, typed, validated, with documented defaults.
+
+Every setting is an environment variable `MLOPS_<NAME>`. The object holds plain values; whoever builds stores and
+clients from them is `services.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from mlops_assets.kernel.errors import PlatformError
+from mlops_assets.kernel.identity import Principal, Role
+from mlops_assets.kernel.words import Locale
+
+PREFIX = "MLOPS_"
+PACKAGE = Path(__file__).resolve().parent
+SOURCE_TREE = PACKAGE.parent
+
+Source = Literal["sample", "folder", "alpha_vantage"]
+
+
+class InvalidSettings(PlatformError):
+    """An environment variable does not hold what it must."""
+
+    code: ClassVar[str] = "invalid_settings"
+
+
+def default_home() -> Path:
+    """Return `.mlops` beside pyproject.toml in a source tree, otherwise `~/.mlops`."""
+    in_source_tree = (SOURCE_TREE / "pyproject.toml").is_file()
+    return SOURCE_TREE / ".mlops" if in_source_tree else Path.home() / ".mlops"
+
+
+def locale_of_environment() -> Locale:
+    """Return the language that the POSIX locale variables ask for."""
+    asked = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
+    return "ko" if asked.lower().startswith("ko") else "en"
+
+
+def _sqlite_in_home(data: Mapping[str, Any], name: str) -> str:
+    return f"sqlite:///{(data['home'] / name).as_posix()}"
+
+
+class Settings(BaseSettings):
+    """All settings of one installation. Build it with `load_settings`, which words the errors for people."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", validate_default=True)
+
+    home: Path = Field(
+        default_factory=default_home,
+        description="Folder of everything the platform stores: databases, snapshots, runs, logs, token.",
+    )
+    locale: Locale = Field(default_factory=locale_of_environment, description="Language of what is printed: en or ko.")
+    catalog_path: Path = Field(default=PACKAGE / "catalog", description="Folder of the declarations.")
+
+    source: Source = Field(default="sample", description="Where daily bars come from.")
+    source_folder: Path | None = Field(
+        default=None, description="Folder of CSV or Parquet files with bars; needed by source=folder."
+    )
+    source_index_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Which symbols of that folder are indexes, not stocks, separated by commas."
+    )
+    alpha_vantage_api_key: SecretStr | None = Field(
+        default=None, description="API key of Alpha Vantage; needed by source=alpha_vantage."
+    )
+    alpha_vantage_symbols: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("AAPL", "MSFT", "JPM", "XOM", "JNJ"),
+        description="Symbols to ask Alpha Vantage for, separated by commas.",
+    )
+    alpha_vantage_index_symbol: str = Field(
+        default="SPY", description="Symbol whose bars stand for the market when the source is Alpha Vantage."
+    )
+    error_budget: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Largest fraction of a source's bars that may be quarantined before the run fails.",
+    )
+
+    database_url: str = Field(
+        default_factory=lambda data: _sqlite_in_home(data, "platform.db"),
+        description="SQLAlchemy URL of the platform's registry, approvals and ledger.",
+    )
+    mlflow_tracking_uri: str = Field(
+        default_factory=lambda data: _sqlite_in_home(data, "mlflow.db"),
+        description="MLflow tracking server or database.",
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address that the Dagster UI and the REST API listen on.")
+    ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
+    api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the REST API.")
+    body_limit_bytes: int = Field(default=1_000_000, ge=1_000, description="Largest accepted HTTP request body.")
+
+    principal_name: str = Field(
+        default="local-operator", min_length=1, description="Who acts on the command line and with the local API token."
+    )
+    principal_roles: Annotated[tuple[Role, ...], NoDecode] = Field(
+        default=(Role.DATA_ENGINEER, Role.MLOPS, Role.QUANT),
+        description="Roles of that principal, separated by commas.",
+    )
+
+    @field_validator("source_index_symbols", "alpha_vantage_symbols", "principal_roles", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("home", "catalog_path", "source_folder")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().resolve()
+
+    @model_validator(mode="after")
+    def _source_has_what_it_needs(self) -> Settings:
+        if self.source == "folder" and self.source_folder is None:
+            raise ValueError(f"source=folder needs {PREFIX}SOURCE_FOLDER, the folder with your CSV or Parquet files")
+        if self.source == "alpha_vantage" and self.alpha_vantage_api_key is None:
+            raise ValueError(f"source=alpha_vantage needs {PREFIX}ALPHA_VANTAGE_API_KEY")
+        return self
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+    @property
+    def snapshots_path(self) -> Path:
+        return self.home / "snapshots"
+
+    @property
+    def blobs_path(self) -> Path:
+        return self.home / "blobs"
+
+    @property
+    def duckdb_path(self) -> Path:
+        """The analysts' views: a cache that is rebuilt from the manifest."""
+        return self.home / "views.duckdb"
+
+    @property
+    def mlflow_artifacts_path(self) -> Path:
+        return self.home / "mlflow-artifacts"
+
+    @property
+    def logs_path(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def api_token_path(self) -> Path:
+        return self.home / "api_token"
+
+    @property
+    def principal(self) -> Principal:
+        """Who acts on the command line and with the local API token."""
+        return Principal(name=self.principal_name, roles=frozenset(self.principal_roles))
+
+    @property
+    def runs_principal(self) -> Principal:
+        """Who acts in Dagster runs: a service, so that no person approves what they launched by schedule."""
+        return Principal(name="dagster", roles=frozenset({Role.SERVICE}))
+
+    def as_environment(self) -> dict[str, str]:
+        """Return the variables that make a child process see the same home, whatever its working directory."""
+        return {
+            f"{PREFIX}HOME": str(self.home),
+            f"{PREFIX}LOCALE": self.locale,
+            f"{PREFIX}UI_PORT": str(self.ui_port),
+            f"{PREFIX}API_PORT": str(self.api_port),
+            "DAGSTER_HOME": str(self.dagster_home),
+        }
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; `overrides` win over it.
+
+    Raises:
+        InvalidSettings: naming every variable that does not hold what it must.
+    """
+    try:
+        return Settings(**cast("dict[str, Any]", overrides))
+    except ValidationError as error:
+        problems = "; ".join(
+            _problem(item["loc"], item["msg"], item.get("input"))
+            for item in error.errors()
+            if item["type"] != "default_factory_not_called"  # a consequence of another problem in the list
+        )
+        raise InvalidSettings(f"{problems}. Correct or unset the variable and run the command again.") from None
+
+
+def process_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment for a child process: this one's, with the settings that must not depend on its folder."""
+    return {**os.environ, **settings.as_environment()}
+
+
+def checking_environment(home: Path) -> dict[str, str]:
+    """Return the environment for checks and tests: no setting of this installation reaches them but its language."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "DAGSTER_"))}
+    return {**others, f"{PREFIX}HOME": str(home), f"{PREFIX}ENVIRONMENT": "current"}
+
+
+def _problem(location: Sequence[int | str], message: str, found: object) -> str:
+    if not location:
+        return message.removeprefix("Value error, ")
+    name = f"{PREFIX}{str(location[0]).upper()}"
+    shown = "" if "key" in name.lower() else f" (found {found!r})"
+    return f"{name}: {message}{shown}"

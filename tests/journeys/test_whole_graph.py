@@ -1,0 +1,136 @@
+"""The whole graph on the bundled history: complete, idempotent, deterministic, and every number traceable."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mlops_assets.definitions import build_defs
+from mlops_assets.governance.approvals import State, Verdict
+from mlops_assets.kernel.identity import Principal, Role
+from mlops_assets.orchestration.refresh import Refresh
+from mlops_assets.services import ServiceFactory
+from tests.journeys.run_graph import fingerprints, refresh, services_of
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Platform:
+    services: ServiceFactory
+    instance: dg.DagsterInstance
+    first: Refresh
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    services = services_of(tmp_path_factory.mktemp("home"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Platform(services=services, instance=instance, first=refresh(services, instance))
+
+
+def test_every_asset_is_made_and_every_blocking_check_passes(platform: Platform):
+    assert platform.first.failures == {}
+    graph = build_defs(platform.services).resolve_asset_graph()
+    assert {target.key for target in platform.first.made} == set(graph.toposorted_asset_keys)
+
+
+def test_a_second_run_changes_nothing(platform: Platform):
+    before = platform.services.ledger.verify()
+    again = refresh(platform.services, platform.instance)
+    assert again.made == ()
+    assert platform.services.ledger.verify() == before
+
+
+def test_materialising_again_by_hand_makes_no_new_version(platform: Platform):
+    before = fingerprints(platform.services)
+    versions = {head.id for head in platform.services.snapshots.heads()}
+    definitions = build_defs(platform.services)
+    key = dg.AssetKey(["features", "momentum"])
+    job = definitions.resolve_implicit_job_def_def_for_assets([key])
+    assert job is not None
+    assert job.execute_in_process(instance=platform.instance, asset_selection=[key]).success
+    assert fingerprints(platform.services) == before
+    assert {head.id for head in platform.services.snapshots.heads()} == versions
+
+
+def test_another_process_and_directory_and_thread_count_give_the_same_fingerprints(platform: Platform, tmp_path: Path):
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.journeys.run_graph", str(tmp_path)],
+        env={**os.environ, "PYTHONHASHSEED": "12345", "POLARS_MAX_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert json.loads(run.stdout.splitlines()[-1]) == fingerprints(platform.services)
+
+
+def test_the_ledger_holds_and_names_every_version(platform: Platform):
+    ledger = platform.services.ledger
+    assert ledger.verify().is_intact
+    published = {entry.subject for entry in ledger.entries(action="snapshot.publish")}
+    assert {head.id for head in platform.services.snapshots.heads()} <= published
+    assert {entry.actor for entry in ledger.entries()} == {"dagster"}
+
+
+def test_every_dataset_a_snapshot_was_made_from_has_that_version(platform: Platform):
+    snapshots = platform.services.snapshots
+    versions = {
+        head.dataset: {one.fingerprint for one in snapshots.history(head.dataset)} for head in snapshots.heads()
+    }
+    followed = 0
+    for head in snapshots.heads():
+        for name, value in head.inputs.items():
+            if name in versions:
+                assert value in versions[name], f"{head.id} was made from {name} {value}, which is no version of it"
+                followed += 1
+    assert followed >= len(versions) / 2
+
+
+def test_a_deployment_is_asked_for_and_two_people_approve_it(platform: Platform):
+    (request,) = platform.services.deployments.list()
+    assert request.status == "pending"
+    (approval,) = [one for one in platform.services.approvals.list() if one.subject.startswith("deployments/")]
+    assert approval.author == "dagster"
+    people = [Principal(name=name, roles=frozenset({Role.COMPLIANCE})) for name in ("ana", "ben")]
+    states = [
+        platform.services.approvals.decide(approval.id, approver=one, verdict=Verdict.APPROVE, note="checked").state
+        for one in people[: approval.quorum]
+    ]
+    assert states[-1] is State.APPROVED
+
+
+def test_duckdb_serves_the_published_rows(platform: Platform):
+    head = platform.services.snapshots.head("features/momentum")
+    with platform.services.duckdb.get_connection() as connection:
+        latest, pinned = (
+            connection.execute(f"SELECT count(*), max(date) FROM features.{name}").fetchone()
+            for name in ("momentum", "momentum_v1")
+        )
+    assert latest == pinned
+    assert latest is not None
+    assert latest[0] == head.row_count
+
+
+def test_everything_declares_what_a_catalogue_needs(platform: Platform):
+    graph = build_defs(platform.services).resolve_asset_graph()
+    for key in graph.toposorted_asset_keys:
+        node = graph.get(key)
+        name = key.to_user_string()
+        assert node.owners, f"{name} has no owner"
+        assert node.group_name not in (None, "default"), f"{name} has no group"
+        assert node.description, f"{name} has no description"
+        assert node.code_version, f"{name} has no code version"
+        assert node.kinds, f"{name} has no kinds"
+        assert node.freshness_policy is not None, f"{name} has no freshness policy"
+        references = node.metadata["dagster/code_references"].code_references
+        assert Path(references[0].file_path).exists(), f"{name} points at no file"

@@ -1,0 +1,147 @@
+"""An API over stores on a temporary folder, asked in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+from fastapi import FastAPI
+
+from mlops_assets.evaluation.report import Kpi, SealedReport
+from mlops_assets.kernel.clock import Clock
+from mlops_assets.kernel.fingerprint import canonical_json
+from mlops_assets.kernel.identity import Principal, Role
+from mlops_assets.lifecycle.checklist import Checklist, Item, ItemStatus
+from mlops_assets.lifecycle.registry import ModelVersion
+from mlops_assets.lifecycle.spec import DeploymentTarget
+from mlops_assets.rest.app import create_app
+from mlops_assets.rest.auth import Authentication, token_hash
+from mlops_assets.services import ServiceFactory
+from mlops_assets.settings import load_settings
+from mlops_assets.storage.parquet.snapshots import Provenance
+
+TOKEN = "a-token-of-the-tests"
+QUANT = Principal(name="quincy", roles=frozenset({Role.QUANT}))
+SHA256 = "ab" * 32
+
+
+@dataclass(frozen=True)
+class Api:
+    """Asks routes as somebody; `token` None asks as nobody."""
+
+    app: FastAPI
+    token: str | None = TOKEN
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.ask("GET", path, **options)
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        signed = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        headers = {**signed, **self.headers, **options.pop("headers", {})}
+        return asyncio.run(self._ask(method, path, headers=headers, **options))
+
+    async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+            return await client.request(method, path, **options)
+
+
+class QuietTracking:
+    """Stands in for MLflow where a test does not look at it."""
+
+    def project_version(self, **_: Any) -> str:
+        return "1"
+
+
+class Services(ServiceFactory):
+    """The real stores below a folder, without MLflow."""
+
+    @cached_property
+    def tracking(self) -> Any:
+        return QuietTracking()
+
+
+def services_in(folder: Path, clock: Clock) -> Services:
+    services = Services(load_settings(home=folder / "home"), clock)
+    services.settings.home.mkdir(parents=True)
+    services.database.migrate()
+    return services
+
+
+def api_over(services: ServiceFactory) -> Api:
+    return Api(create_app(services, Authentication({token_hash(TOKEN): QUANT})))
+
+
+def publish(services: ServiceFactory, dataset: str, columns: dict[str, list[Any]]) -> None:
+    table = pa.table(columns)
+    provenance = Provenance(code_version="1", inputs={})
+    services.snapshots.publish(dataset, table, provenance=provenance, actor="tests")
+
+
+def request_deployment(services: ServiceFactory, model: str = "signal_classifier") -> ModelVersion:
+    """Keep a version of a model and ask for its deployment."""
+    from mlops_assets.storage.sql.tables import model_version
+
+    version = ModelVersion(
+        model=model,
+        version=1,
+        fingerprint=SHA256,
+        artifact_sha256=services.blobs.put(b"tree"),
+        training_set_fingerprint=SHA256,
+        code_version=SHA256,
+        run_id="run-1",
+        stage="experimental",
+        metadata={"kind": "classifier", "library": "lightgbm 4", "parameters": {"learning_rate": 0.1}},
+        metrics={"test/auc": 0.5},
+        created_at=services.clock.now(),
+        created_by="tests",
+    )
+    with services.database.begin() as connection:
+        fields = {name: getattr(version, name) for name in ModelVersion.__dataclass_fields__}
+        connection.execute(model_version.insert().values(fields))
+    item = Item(name="registered", status=ItemStatus.PASSED, rule="a rule", note="it is", evidence=SHA256)
+    services.deployments.request(
+        version=version,
+        target=DeploymentTarget(environment="staging", quorum=2),
+        checklist=Checklist(subject=f"{version.id} to staging", items=(item,)),
+        author=QUANT,
+    )
+    return version
+
+
+def seal_report(services: ServiceFactory, name: str = "covid_crash") -> str:
+    """Seal a report about one candidate that breaks its gate, beside two baselines; return its hash."""
+    record = {
+        "name": name,
+        "results": {
+            "buy_and_hold": _result("baseline", 0.6, None, "r-0"),
+            "equal_weight": _result("baseline", 0.4, None, "r-1"),
+            "signal_ml": _result("candidate", 0.8, "signal_classifier", "r-2"),
+        },
+        "gates": [
+            {"candidate": "signal_ml", "metric": "turnover", "bound": "at most 25", "value": 30.0, "is_passed": False}
+        ],
+        "explanations": {"signal_classifier": {"window": [{"feature": "rsi_14", "share": 0.7}]}},
+    }
+    kpis = (Kpi(key=f"{name}.signal_ml.sharpe_ratio", value=0.8, unit="ratio"),)
+    html = b"<html><script>alert(1)</script></html>"
+    sealed = SealedReport(
+        name=name, record=canonical_json(record), html=html, kpis=kpis, inputs={"market/bars": SHA256}
+    )
+    return services.reports.seal(sealed, actor="tests").sha256
+
+
+def _result(role: str, sharpe: float, model: str | None, replay: str) -> dict[str, Any]:
+    return {
+        "role": role,
+        "strategy": {"version": "1.0.0", "model": model},
+        "replay": replay,
+        "metrics": {"sharpe_ratio": {"value": sharpe, "unit": "ratio"}, "alpha": {"value": None, "unit": "fraction"}},
+        "checks": [{"check": "data_complete", "is_passed": True, "summary": "nothing missing"}],
+    }

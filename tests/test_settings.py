@@ -1,0 +1,81 @@
+"""Settings come from the environment, typed, and say in words what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.kernel.identity import Role
+from mlops_assets.settings import InvalidSettings, checking_environment, load_settings, process_environment
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HOME", "LOCALE", "SOURCE", "UI_PORT", "PRINCIPAL_ROLES", "ALPHA_VANTAGE_API_KEY"):
+        monkeypatch.delenv(f"MLOPS_{name}", raising=False)
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+
+
+def test_stores_lie_in_the_home_unless_told_otherwise(tmp_path: Path):
+    settings = load_settings()
+    assert settings.database_url == f"sqlite:///{(tmp_path / 'home').as_posix()}/platform.db"
+    assert settings.dagster_home == tmp_path / "home" / "dagster"
+
+
+def test_a_clone_keeps_its_home_beside_pyproject(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("MLOPS_HOME")
+    assert load_settings().home == Path(__file__).parents[1] / ".mlops"
+
+
+@pytest.mark.parametrize(
+    ("variables", "locale"),
+    [
+        ({"LANG": "ko_KR.UTF-8"}, "ko"),
+        ({"LANG": "ko_KR.UTF-8", "LC_ALL": "C"}, "en"),
+        ({"LANG": "ko_KR.UTF-8", "MLOPS_LOCALE": "en"}, "en"),
+        ({}, "en"),
+    ],
+)
+def test_the_language_is_that_of_the_locale(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], locale: str):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().locale == locale
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLOPS_PRINCIPAL_ROLES", "compliance, viewer")
+    assert load_settings().principal.roles == {Role.COMPLIANCE, Role.VIEWER}
+
+
+def test_every_wrong_variable_is_named_with_what_was_found(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLOPS_UI_PORT", "many")
+    monkeypatch.setenv("MLOPS_SOURCE", "bloomberg")
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    assert "MLOPS_UI_PORT" in str(caught.value)
+    assert "'many'" in str(caught.value)
+    assert "MLOPS_SOURCE" in str(caught.value)
+    assert "DATABASE_URL" not in str(caught.value)
+
+
+def test_a_source_without_its_key_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLOPS_SOURCE", "alpha_vantage")
+    with pytest.raises(InvalidSettings, match="MLOPS_ALPHA_VANTAGE_API_KEY"):
+        load_settings()
+
+
+def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLOPS_ALPHA_VANTAGE_API_KEY", "hush")
+    assert "hush" not in repr(load_settings())
+
+
+def test_a_child_sees_the_same_home_and_a_check_sees_another(tmp_path: Path):
+    settings = load_settings()
+    assert process_environment(settings)["MLOPS_HOME"] == str(settings.home)
+    assert process_environment(settings)["DAGSTER_HOME"] == str(settings.dagster_home)
+    checking = checking_environment(tmp_path / "other")
+    assert checking["MLOPS_HOME"] == str(tmp_path / "other")
+    assert "DAGSTER_HOME" not in checking
