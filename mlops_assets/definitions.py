@@ -1,99 +1,15 @@
-"""What Dagster loads: the catalogue as assets, checks, schedules and sensors, and the stores as resources."""
+"""What Dagster loads. Importing it does no work: the graph is imported and built when a process asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import dagster as dg
-
-from mlops_assets.catalog.catalogue import Catalogue
-from mlops_assets.evaluation.assets import evaluation_definitions, explanation_definitions
-from mlops_assets.features.assets import feature_view_definitions, training_set_definitions
-from mlops_assets.kpis.assets import governance_definitions
-from mlops_assets.lifecycle.assets import drift_definitions, model_definitions
-from mlops_assets.market_data.assets import bars_definitions
-from mlops_assets.market_data.validation import ErrorBudget
-from mlops_assets.orchestration.resources import lazy
-from mlops_assets.orchestration.timing import refresh_sensor
-from mlops_assets.prompts.assets import bundle_definitions, prompt_definitions
-from mlops_assets.services import ServiceFactory
-from mlops_assets.settings import load_settings
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """Build the definitions of this installation."""
+    from mlops_assets.graph import build_defs
+    from mlops_assets.services import ServiceFactory
+    from mlops_assets.settings import load_settings
+
     return build_defs(ServiceFactory(load_settings()))
-
-
-def build_defs(services: ServiceFactory) -> dg.Definitions:
-    """Build the definitions of a catalogue over the given services."""
-    return dg.Definitions.merge(
-        *catalogue_definitions(services.catalogue, services.error_budget),
-        dg.Definitions(resources=resources(services), sensors=[refresh_sensor()], executor=dg.in_process_executor),
-    )
-
-
-def catalogue_definitions(catalogue: Catalogue, error_budget: ErrorBudget) -> list[dg.Definitions]:
-    """Return the definitions of every declaration."""
-    market = bars_definitions(error_budget)
-    views = [feature_view_definitions(view) for view in catalogue.feature_views.values()]
-    models = [part for model in catalogue.models.values() for part in _of_model(catalogue, model.name)]
-    evaluations = [
-        evaluation_definitions(scenario, catalogue.strategies, catalogue.models)
-        for scenario in catalogue.scenarios.values()
-    ]
-    prompts = [prompt_definitions(versions, catalogue.policies) for versions in catalogue.prompts.values()]
-    return [
-        market,
-        *views,
-        *models,
-        *evaluations,
-        *prompts,
-        bundle_definitions(catalogue.prompts),
-        governance_definitions(_measured(catalogue)),
-    ]
-
-
-def resources(services: ServiceFactory) -> Mapping[str, object]:
-    """Return the stores by the names that asset bodies ask for."""
-    return {
-        "snapshots": lazy(lambda: services.snapshots, "Immutable Parquet snapshots behind the manifest."),
-        "blobs": lazy(lambda: services.blobs, "Bytes kept under their own SHA-256."),
-        "database": lazy(lambda: services.database, "The platform's SQL database."),
-        "journal": lazy(lambda: services.ledger, "The audit ledger."),
-        "clock": lazy(lambda: services.clock, "The clock."),
-        "actor": lazy(lambda: services.actor, "The principal that Dagster runs act as."),
-        "calendar": lazy(lambda: services.calendar, "Trading sessions of the exchange."),
-        "market": lazy(lambda: services.market, "The source of daily bars."),
-        "warehouse": lazy(lambda: services.warehouse, "Rebuilds the DuckDB file of views over the snapshots."),
-        "duckdb": services.duckdb,
-        "approvals": lazy(lambda: services.approvals, "Requests for approval and their decisions."),
-        "tracking": lazy(lambda: services.tracking, "MLflow runs, one for each asset, partition and root run."),
-        "models": lazy(lambda: services.models, "Registered model versions."),
-        "deployments": lazy(lambda: services.deployments, "Deployment requests and their checklists."),
-        "drift_events": lazy(lambda: services.drift_events, "Drift events and their states."),
-        "reports": lazy(lambda: services.reports, "Replays, sealed reports and their KPIs."),
-        "prompt_store": lazy(lambda: services.prompt_store, "Evaluations of prompts."),
-        "provider": lazy(lambda: services.provider, "Who answers prompts; recorded answers by default."),
-    }
-
-
-def _of_model(catalogue: Catalogue, name: str) -> list[dg.Definitions]:
-    model = catalogue.models[name]
-    monitored = [catalogue.feature_views[view] for view in model.training_set.views]
-    return [
-        training_set_definitions(model.training_set, catalogue.feature_views),
-        model_definitions(model, reports=[scenario.name for scenario in catalogue.scenarios_of(model)]),
-        explanation_definitions(model),
-        *(drift_definitions(view, model) for view in monitored),
-    ]
-
-
-def _measured(catalogue: Catalogue) -> list[str]:
-    """Name the datasets whose refresh makes the KPIs stale: the ends of the graph."""
-    return [
-        *(f"deployments/{name}" for name in catalogue.models),
-        *(f"reports/{name}" for name in catalogue.scenarios),
-        "prompt_bundle",
-    ]

@@ -31,7 +31,7 @@ from mlops_assets.serving.platform import (
     wait_until_ready,
 )
 from mlops_assets.serving.ports import PortTaken, free_port, is_free
-from mlops_assets.serving.probe import Finding, probe_api, probe_ui
+from mlops_assets.serving.probe import Finding, newest_report, probe_api, probe_ui
 from mlops_assets.settings import Settings, load_settings, process_environment
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _materialise(settings: Settings, reporter: Reporter) -> tuple[Outcome, list[
     """Bring the graph up to date; return what happened and the keys of all assets."""
     import dagster as dg
 
-    from mlops_assets.definitions import build_defs
+    from mlops_assets.graph import build_defs
     from mlops_assets.orchestration.declared import key
     from mlops_assets.orchestration.refresh import materialise_stale
     from mlops_assets.rest.auth import ensure_token
@@ -161,7 +161,7 @@ def _serve(
                 ),
             )
             if expected_assets is None:
-                _say_where_to_look(settings, console, words)
+                _say_where_to_look(settings, api, console, words)
                 stay_until_stopped(children)
             else:
                 outcome.findings = _probe(ui, api, expected_assets)
@@ -196,13 +196,15 @@ def _clients(settings: Settings) -> Iterator[tuple[DagsterUi, httpx.Client]]:
         yield DagsterUi(ui_url(settings), plain), api
 
 
-def _say_where_to_look(settings: Settings, console: Console, words: Words) -> None:
-    places = {
+def _say_where_to_look(settings: Settings, api: httpx.Client, console: Console, words: Words) -> None:
+    places: dict[str, dict[str, object]] = {
         "ready_dagster": {"url": ui_url(settings)},
         "ready_rest": {"url": api_url(settings)},
         "ready_docs": {"url": f"{api_url(settings)}/docs"},
         "ready_token": {"path": settings.api_token_path},
     }
+    if page := newest_report(api):
+        places["ready_report"] = {"path": f"{api_url(settings)}{page}"}
     console.print(f"\n{words.say('ready')}")
     for key, values in places.items():
         console.print(f"  {words.say(key, **values)}", soft_wrap=True)

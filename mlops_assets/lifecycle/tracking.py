@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from mlops_assets.kernel.fingerprint import Json, canonical_json
 from mlops_assets.storage.sql.database import Database
@@ -219,7 +218,10 @@ class Tracking:
 
 
 def _insert_if_absent(connection: sa.Connection, key: RunKey) -> sa.Insert:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert  # its drivers' modules cost 0.15 s to import
+    else:
+        from sqlalchemy.dialects.sqlite import insert
     values = {"asset": key.asset, "partition": key.partition, "root_run_id": key.root_run_id, "run_id": None}
     return insert(tracked_run).values(values).on_conflict_do_nothing()
 

@@ -65,6 +65,12 @@ def probe_api(api: httpx.Client) -> list[Finding]:
     return [*findings, _report(api)]
 
 
+def newest_report(api: httpx.Client) -> str | None:
+    """Return the path of the newest report's page; a browser signs in with the token as the password."""
+    runs = api.get("/api/v1/ml/evaluation/runs", params={"limit": 1}).json().get("runs", [])
+    return api.get(f"/api/v1/ml/evaluation/runs/{runs[0]['id']}/report").json()["html_url"] if runs else None
+
+
 def _report(api: httpx.Client) -> Finding:
     """Follow the newest run to its report and to the page of it."""
     runs = api.get("/api/v1/ml/evaluation/runs").json().get("runs", [])

@@ -11,7 +11,7 @@ import pytest
 
 from mlops_assets import settings
 from mlops_assets.catalog.loader import load_catalogue
-from mlops_assets.definitions import build_defs
+from mlops_assets.graph import build_defs
 from mlops_assets.kernel.errors import InvalidDeclaration, UnknownReference
 from mlops_assets.services import ServiceFactory
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import sqlalchemy as sa
 
-from mlops_assets.definitions import build_defs
+from mlops_assets.graph import build_defs
 from mlops_assets.orchestration.refresh import Refresh, materialise_stale
 from mlops_assets.services import ServiceFactory
 from mlops_assets.settings import load_settings

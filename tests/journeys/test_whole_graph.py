@@ -13,8 +13,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mlops_assets.definitions import build_defs
 from mlops_assets.governance.approvals import State, Verdict
+from mlops_assets.graph import build_defs
 from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.orchestration.refresh import Refresh
 from mlops_assets.services import ServiceFactory
