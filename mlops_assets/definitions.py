@@ -10,6 +10,7 @@ def defs() -> dg.Definitions:
     """Build the definitions of this installation."""
     from mlops_assets.graph import build_defs
     from mlops_assets.services import ServiceFactory
-    from mlops_assets.settings import load_settings
+    from mlops_assets.settings import keep_private, load_settings
 
+    keep_private()
     return build_defs(ServiceFactory(load_settings()))

@@ -190,15 +190,30 @@ def load_settings(**overrides: object) -> Settings:
         raise InvalidSettings(f"{problems}. Correct or unset the variable and run the command again.") from None
 
 
+PRIVATE = {
+    "DO_NOT_TRACK": "1",
+    "DAGSTER_DISABLE_TELEMETRY": "yes",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+}
+"""What keeps libraries from reporting use to their makers, and MLflow from running what it loads."""
+
+
+def keep_private() -> None:
+    """Set those variables for this process, unless the user has set them; libraries read them when first imported."""
+    for name, value in PRIVATE.items():
+        os.environ.setdefault(name, value)
+
+
 def process_environment(settings: Settings) -> dict[str, str]:
     """Return the environment for a child process: this one's, with the settings that must not depend on its folder."""
-    return {**os.environ, **settings.as_environment()}
+    return {**PRIVATE, **os.environ, **settings.as_environment()}
 
 
 def checking_environment(home: Path) -> dict[str, str]:
     """Return the environment for checks and tests: no setting of this installation reaches them but its language."""
     others = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "DAGSTER_"))}
-    return {**others, f"{PREFIX}HOME": str(home), f"{PREFIX}ENVIRONMENT": "current"}
+    return {**PRIVATE, **others, f"{PREFIX}HOME": str(home), f"{PREFIX}ENVIRONMENT": "current"}
 
 
 def _problem(location: Sequence[int | str], message: str, found: object) -> str:

@@ -9,9 +9,12 @@ import pytest
 
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.ledger.store import Ledger
+from mlops_assets.settings import keep_private
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 from mlops_assets.storage.sql.database import Database
+
+keep_private()
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import click
 import typer
 
-from mlops_assets.cli import approvals, audit, check, doctor, listings, up
+from mlops_assets.cli import approvals, audit, check, doctor, listings, prompts, up
 from mlops_assets.kernel.errors import PlatformError
+from mlops_assets.settings import keep_private
 
 INTERRUPTED = 130
 
@@ -26,12 +27,14 @@ app.command("doctor")(doctor.doctor)
 app.command("kpis")(listings.kpis)
 app.add_typer(audit.commands, name="audit")
 app.add_typer(approvals.commands, name="approvals")
+app.add_typer(prompts.commands, name="prompts")
 for name, commands in listings.GROUPS.items():
     app.add_typer(commands, name=name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 yes, 1 no or failed, 2 not understood."""
+    keep_private()
     try:
         result = app(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except click.ClickException as error:

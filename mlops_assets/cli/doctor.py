@@ -12,7 +12,7 @@ import typer
 from mlops_assets.cli.installation import services_of
 from mlops_assets.cli.render import AsJson, show_rows
 from mlops_assets.kernel.errors import PlatformError
-from mlops_assets.serving.ports import holder_of, is_free
+from mlops_assets.launch.ports import holder_of, is_free
 from mlops_assets.settings import Settings, load_settings
 
 _LEAST_FREE_GIGABYTES = 2.0

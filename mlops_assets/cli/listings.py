@@ -1,4 +1,4 @@
-"""`mlops features|deployments|prompts|drift|report|kpis`: what the stores and the catalogue hold."""
+"""`mlops features|deployments|drift|report|kpis`: what the stores and the catalogue hold."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from mlops_assets.kernel.errors import UnknownReference
 
 features = typer.Typer(help="Feature views of the catalogue.", no_args_is_help=True)
 deployments = typer.Typer(help="Deployment requests.", no_args_is_help=True)
-prompts = typer.Typer(help="Prompts of the catalogue and how they were graded.", no_args_is_help=True)
 drift = typer.Typer(help="Drift events.", no_args_is_help=True)
 report = typer.Typer(help="Sealed reports.", no_args_is_help=True)
 
 GROUPS: Mapping[str, typer.Typer] = {
     "features": features,
     "deployments": deployments,
-    "prompts": prompts,
     "drift": drift,
     "report": report,
 }
@@ -99,29 +97,6 @@ def list_deployments(
         for one in services_of().deployments.list(model=model)
     ]
     show_rows("Deployments (UTC)", rows, as_json=as_json)
-
-
-@prompts.command("list")
-def list_prompts(as_json: AsJson = False) -> None:
-    """List every version of every prompt with its newest evaluation."""
-    services = services_of()
-    rows: list[dict[str, object]] = []
-    for prompt_id, versions in services.catalogue.prompts.items():
-        graded = {one.version: one for one in services.prompt_store.evaluations(prompt_id)}
-        for version in versions:
-            evaluation = graded.get(version.version)
-            rows.append(
-                {
-                    "id": prompt_id,
-                    "version": version.version,
-                    "owner": version.owner,
-                    "audience": version.audience,
-                    "is_passed": None if evaluation is None else evaluation.is_passed,
-                    "fingerprint": version.fingerprint[:12],
-                    "description": version.description,
-                }
-            )
-    show_rows("Prompts", rows, as_json=as_json, only_json=("description",))
 
 
 @drift.command("list")

@@ -59,6 +59,9 @@ class Reporter:
             self._bar.update(self._task, completed=step.done, total=step.total)
 
     def conclude(self, refresh: Refresh) -> None:
-        """Say how much was right already."""
+        """Say how much was right already, and how much waits for what failed."""
         if refresh.untouched:
             self._console.print(self._words.say("already_right", count=refresh.untouched))
+        if refresh.waiting:
+            names = ", ".join(str(target) for target in refresh.waiting)
+            self._console.print(self._words.say("waiting", count=len(refresh.waiting), assets=names), soft_wrap=True)

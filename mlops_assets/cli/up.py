@@ -16,10 +16,10 @@ from rich.console import Console
 from mlops_assets.cli.progress import Reporter
 from mlops_assets.cli.render import AsJson, print_json
 from mlops_assets.kernel.words import Words
-from mlops_assets.serving.children import Children
-from mlops_assets.serving.dagster_ui import DagsterUi
-from mlops_assets.serving.instance import only_one, prepare_instance
-from mlops_assets.serving.platform import (
+from mlops_assets.launch.children import Children
+from mlops_assets.launch.dagster_ui import DagsterUi
+from mlops_assets.launch.instance import only_one, prepare_instance
+from mlops_assets.launch.platform import (
     NotReady,
     api_url,
     ignore_interrupts,
@@ -30,8 +30,8 @@ from mlops_assets.serving.platform import (
     ui_url,
     wait_until_ready,
 )
-from mlops_assets.serving.ports import PortTaken, free_port, is_free
-from mlops_assets.serving.probe import Finding, newest_report, probe_api, probe_ui
+from mlops_assets.launch.ports import PortTaken, free_port, is_free
+from mlops_assets.launch.probe import Finding, newest_report, probe_api, probe_ui
 from mlops_assets.settings import Settings, load_settings, process_environment
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Outcome:
     made: list[str] = field(default_factory=list[str])
     untouched: int = 0
     failures: dict[str, str] = field(default_factory=dict[str, str])
+    waiting: list[str] = field(default_factory=list[str])
     seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list[Finding])
 
@@ -78,7 +79,7 @@ def up(
             _require_ports(settings)
         console.print(words.say("preparing", path=settings.home))
         outcome, expected = _materialise(settings, Reporter(console, words))
-        if outcome.is_right and (serve or probe):
+        if serve or probe:  # what failed is best looked at in the UI
             _serve(settings, console, words, outcome, expected if probe else None)
     outcome.seconds = round(time.monotonic() - started, 1)
     if as_json:
@@ -140,6 +141,7 @@ def _outcome(settings: Settings, refresh: Refresh) -> Outcome:
         made=[str(target) for target in refresh.made],
         untouched=refresh.untouched,
         failures=dict(refresh.failures),
+        waiting=[str(target) for target in refresh.waiting],
     )
 
 

@@ -52,6 +52,10 @@ MESSAGES: dict[str, Message] = {
     "probed": Message("{url} answers ({status})", "{url} 응답 확인 ({status})"),
     "stopping": Message("Stopping", "종료하고 있습니다"),
     "failed": Message("Failed: {step}", "실패: {step}"),
+    "waiting": Message(
+        "{count} assets wait for what failed: {assets}",
+        "실패한 자산이 고쳐질 때까지 자산 {count}개가 기다립니다: {assets}",
+    ),
     "remedy_log": Message("The full log is in {path}", "전체 로그: {path}"),
     "remedy_again": Message(
         "Run the same command again: what is right already is kept",

@@ -69,7 +69,8 @@ def test_the_bootstrap_needs_nothing_but_the_standard_library_of_an_old_python()
 
 
 def test_loading_the_definitions_imports_nothing_heavy():
-    code = f"import sys; from mlops_assets.definitions import defs; defs(); print([name for name in {HEAVY!r} if name in sys.modules])"
+    load = "import sys; from mlops_assets.definitions import defs; defs()"
+    code = f"{load}; print([name for name in {HEAVY!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip() == "[]"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from mlops_assets.serving.dagster_ui import DagsterUi, Graph
+from mlops_assets.launch.dagster_ui import DagsterUi, Graph
 
 _RUNNING = "RUNNING"
 

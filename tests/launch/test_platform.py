@@ -11,17 +11,17 @@ from typing import Any
 import httpx
 import pytest
 
-from mlops_assets.serving.children import Children
-from mlops_assets.serving.dagster_ui import Asset, DagsterUi, Graph
-from mlops_assets.serving.instance import AlreadyUp, only_one, prepare_instance
-from mlops_assets.serving.platform import (
+from mlops_assets.launch.children import Children
+from mlops_assets.launch.dagster_ui import Asset, DagsterUi, Graph
+from mlops_assets.launch.instance import AlreadyUp, only_one, prepare_instance
+from mlops_assets.launch.platform import (
     NotReady,
     interruptible,
     platform_services,
     readiness_questions,
     wait_until_ready,
 )
-from mlops_assets.serving.probe import probe_ui
+from mlops_assets.launch.probe import probe_ui
 from mlops_assets.settings import load_settings
 
 

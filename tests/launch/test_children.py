@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.serving.children import Children, Service, ServiceStopped
-from mlops_assets.serving.orphans import is_alive
+from mlops_assets.launch.children import Children, Service, ServiceStopped
+from mlops_assets.launch.orphans import is_alive
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups are POSIX")
 
@@ -21,7 +21,7 @@ WITH_A_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {
 PARENT = """
 import sys, time
 from pathlib import Path
-from mlops_assets.serving.children import Children, Service
+from mlops_assets.launch.children import Children, Service
 folder = Path(sys.argv[1])
 children = Children({"PATH": "/usr/bin:/bin"}, folder).__enter__()
 children.start(Service(name="one", command=[sys.executable, "-c", sys.argv[2]], log=folder / "one.log"))
@@ -62,7 +62,7 @@ def test_a_service_that_ends_is_named_with_the_end_of_its_log(tmp_path: Path):
 
 
 def test_a_service_that_ignores_the_request_to_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mlops_assets.serving.orphans.GRACE_SECONDS", 0.5)
+    monkeypatch.setattr("mlops_assets.launch.orphans.GRACE_SECONDS", 0.5)
     stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {FOREVER}"
     with Children(dict(os.environ), tmp_path) as children:
         children.start(service(tmp_path, stubborn))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mlops_assets.serving.ports import PortTaken, free_port, holder_of, is_free
+from mlops_assets.launch.ports import PortTaken, free_port, holder_of, is_free
 
 
 def test_a_free_port_is_free_and_a_listening_one_is_not():

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from mlops_assets.kernel.errors import PlatformError
-from mlops_assets.serving import orphans
+from mlops_assets.launch import orphans
 
 HAS_PROCESS_GROUPS = os.name == "posix"
 _LAST_LINES = 12

@@ -13,9 +13,9 @@ from typing import ClassVar
 import httpx
 
 from mlops_assets.kernel.errors import PlatformError
-from mlops_assets.serving.children import Children, Service
-from mlops_assets.serving.dagster_ui import DagsterUi
-from mlops_assets.serving.instance import WORKSPACE_FILE
+from mlops_assets.launch.children import Children, Service
+from mlops_assets.launch.dagster_ui import DagsterUi
+from mlops_assets.launch.instance import WORKSPACE_FILE
 from mlops_assets.settings import Settings
 
 UI, DAEMON, API = "dagster-webserver", "dagster-daemon", "rest-api"

@@ -1,0 +1,144 @@
+"""Each KPI against the same figure worked out from the raw rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from mlops_assets.governance.approvals import Verdict
+from mlops_assets.governance.store import ApprovalStore
+from mlops_assets.kernel.clock import FixedClock
+from mlops_assets.kernel.identity import Principal, Role
+from mlops_assets.kpis.facts import gather_facts
+from mlops_assets.kpis.measures import Facts, Kpi, measure
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.storage.sql.database import Database
+from mlops_assets.storage.sql.tables import dataset_head, drift_event, prompt_evaluation, replay
+
+AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
+NOTHING = Facts(
+    model_versions=0,
+    model_versions_with_complete_metadata=0,
+    replays=0,
+    model_driven_replays=0,
+    model_driven_replays_with_explanations=0,
+    approval_lead_times=(),
+    prompt_evaluations=0,
+    prompt_evaluations_passed=0,
+    open_drift_events=0,
+)
+
+
+def kpis_of(facts: Facts) -> dict[str, Kpi]:
+    return {kpi.name: kpi for kpi in measure(facts)}
+
+
+def insert(database: Database, table: sa.Table, **values: object) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.insert(table).values(**values))
+
+
+def insert_replay(database: Database, number: int, **inputs: str) -> None:
+    insert(
+        database,
+        replay,
+        id=f"{number:064d}",
+        scenario="s",
+        candidate="c",
+        result_fingerprint="f",
+        metrics={},
+        checks=[],
+        inputs=inputs,
+        created_at=AT,
+        created_by="dagster",
+    )
+
+
+def test_a_share_of_nothing_has_no_value_and_meets_no_target():
+    measured = kpis_of(NOTHING)
+    assert measured["lifecycle_metadata_complete"].value is None
+    assert measured["lifecycle_metadata_complete"].is_met is None
+    assert measured["approval_lead_time"].value is None
+    assert measured["drift_events_open"].value == 0.0
+    assert measured["drift_events_open"].is_met is None
+
+
+def test_shares_by_hand():
+    facts = replace(NOTHING, model_versions=4, model_versions_with_complete_metadata=3, prompt_evaluations=20)
+    measured = kpis_of(replace(facts, prompt_evaluations_passed=19))
+    assert measured["lifecycle_metadata_complete"].value == 0.75
+    assert measured["lifecycle_metadata_complete"].is_met is False
+    assert measured["prompt_evaluations_passed"].value == 0.95
+    assert measured["prompt_evaluations_passed"].is_met is True
+
+
+def test_a_lead_time_is_a_median_and_shorter_is_better():
+    times = [timedelta(hours=1), timedelta(hours=30), timedelta(hours=2)]
+    assert kpis_of(replace(NOTHING, approval_lead_times=times))["approval_lead_time"].value == 2.0
+    late = kpis_of(replace(NOTHING, approval_lead_times=[timedelta(hours=25)]))["approval_lead_time"]
+    assert late.is_met is False
+
+
+def test_replays_count_as_explained_when_their_model_is(database: Database):
+    insert_replay(database, 1)
+    insert_replay(database, 2, **{"predictions/m": "f"})
+    insert_replay(database, 3, **{"predictions/other": "f"})
+    insert(database, dataset_head, dataset="explanations/m", version=1)
+    facts = gather_facts(database)
+    assert (facts.replays, facts.model_driven_replays, facts.model_driven_replays_with_explanations) == (3, 2, 1)
+
+
+def test_lead_times_run_from_submission_to_the_deciding_verdict(database: Database, ledger: Ledger):
+    def store_at(hours: float) -> ApprovalStore:
+        return ApprovalStore(database, ledger, FixedClock(at=AT + timedelta(hours=hours)))
+
+    people = [Principal(name=name, roles=frozenset({Role.COMPLIANCE})) for name in ("ana", "ben")]
+    author = Principal(name="dagster", roles=frozenset({Role.SERVICE}))
+    for subject in ("deployments/decided", "deployments/waiting"):
+        store_at(0).submit(subject=subject, evidence={}, author=author, quorum=2)
+    decided, waiting = sorted(store_at(0).list(), key=lambda one: one.subject)
+    store_at(3).decide(decided.id, approver=people[0], verdict=Verdict.APPROVE, note="")
+    store_at(5).decide(decided.id, approver=people[1], verdict=Verdict.APPROVE, note="")
+    store_at(4).decide(waiting.id, approver=people[0], verdict=Verdict.APPROVE, note="")
+    assert gather_facts(database).approval_lead_times == [timedelta(hours=5)]
+
+
+@pytest.mark.parametrize(("status", "count"), [("open", 1), ("acknowledged", 1), ("resolved", 0)])
+def test_drift_events_are_open_until_resolved(database: Database, status: str, count: int):
+    insert(
+        database,
+        drift_event,
+        id="e",
+        subject="drift/m/v",
+        metric_name="x:ks",
+        metric_value=1.0,
+        threshold=0.5,
+        severity="high",
+        status=status,
+        message="",
+        snapshot_fingerprint="f",
+        detected_at=AT,
+    )
+    assert gather_facts(database).open_drift_events == count
+
+
+def test_prompt_evaluations_are_counted_by_their_outcome(database: Database):
+    for number, is_passed in enumerate([True, True, False]):
+        insert(
+            database,
+            prompt_evaluation,
+            id=str(number),
+            prompt_id="p",
+            version="1.0.0",
+            prompt_fingerprint="f",
+            outputs_fingerprint="f",
+            is_passed=is_passed,
+            findings=[],
+            created_at=AT,
+            created_by="dagster",
+        )
+    facts = gather_facts(database)
+    assert (facts.prompt_evaluations, facts.prompt_evaluations_passed) == (3, 2)
