@@ -1,5 +1,8 @@
 """What one strategy does in one scenario: market, signal, replay, checks and metrics in one pure step."""
 
+# pyarrow, LightGBM and scikit-learn carry no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from collections.abc import Mapping

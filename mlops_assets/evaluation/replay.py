@@ -142,7 +142,7 @@ def _tradable(market: Market, targets: Floats, scenario: Scenario) -> Floats:
     if np.isinf(targets).any() or (targets < 0).any():
         raise InvalidSignal("targets must be at least 0 and finite, or NaN to keep what is held; none may be short.")
     limited = np.minimum(targets, scenario.position_limit)
-    in_force = limited[0]
+    in_force: NDArray[np.float64] = limited[0]
     for row in limited[1 : market.window_start + 1]:
         in_force = np.where(np.isnan(row), in_force, row)
     wanted = limited[market.window_start :].copy()

@@ -170,9 +170,7 @@ def _count(relation: object) -> int:
 
 
 def _frame(snapshots: SnapshotStore, dataset: str) -> pl.DataFrame:
-    frame = pl.from_arrow(snapshots.read(snapshots.head(dataset)))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.DataFrame(pl.from_arrow(snapshots.read(snapshots.head(dataset))))
 
 
 def _from_bars(columns: Iterable[str], inputs: Sequence[str]) -> dict[str, list[tuple[str, str]]]:

@@ -1,5 +1,8 @@
 """What training yields: the fitted model, its skill on rows it never saw, and the proof that its folds lie apart."""
 
+# pyarrow, LightGBM and scikit-learn carry no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

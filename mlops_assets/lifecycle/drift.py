@@ -6,6 +6,9 @@ is compared with the rest of the reference (an embargo apart), and the threshold
 land with the chance `family_alpha`, shared among all features and both distances.
 """
 
+# pyarrow, LightGBM and scikit-learn carry no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,8 @@
 """What a model says of each row: a probability and the name of its bucket."""
 
+# pyarrow, LightGBM and scikit-learn carry no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -4,6 +4,9 @@ Two baselines: the base rate of the train fold said to every row, and the sign o
 probability by how often the label followed that sign in the train fold.
 """
 
+# pyarrow, LightGBM and scikit-learn carry no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -3,12 +3,15 @@
 How good it is, is asked in `skill.py`. The fit is deterministic to the byte: fixed seeds, one thread, fixed row order.
 """
 
+# pyarrow, LightGBM and scikit-learn carry no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -150,7 +153,7 @@ def fold_gaps(table: pa.Table) -> list[Gap]:
     return gaps
 
 
-def _dataset(rows: pl.DataFrame, features: Sequence[str], parameters: dict[str, Json], **options):  # noqa: ANN003, ANN202
+def _dataset(rows: pl.DataFrame, features: Sequence[str], parameters: dict[str, Json], **options: Any):  # noqa: ANN202
     import lightgbm
 
     return lightgbm.Dataset(

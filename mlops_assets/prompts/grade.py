@@ -3,6 +3,8 @@
 Fails closed: a version passes only if every expected check ran on every answer, with a finite score, and passed.
 """
 
+# jsonschema's validators are partly untyped.
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 import json

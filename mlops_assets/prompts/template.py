@@ -3,6 +3,8 @@
 Values are never parsed again: the body is the only template, rendered once.
 """
 
+# Jinja's environment is partly untyped.
+# pyright: reportUnknownMemberType=false
 from __future__ import annotations
 
 from collections.abc import Mapping
