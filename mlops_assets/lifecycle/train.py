@@ -153,7 +153,7 @@ def fold_gaps(table: pa.Table) -> list[Gap]:
     return gaps
 
 
-def _dataset(rows: pl.DataFrame, features: Sequence[str], parameters: dict[str, Json], **options: Any):  # noqa: ANN202
+def _dataset(rows: pl.DataFrame, features: Sequence[str], parameters: dict[str, Json], **options: Any):  # noqa: ANN202, ANN401 - LightGBM's own
     import lightgbm
 
     return lightgbm.Dataset(
