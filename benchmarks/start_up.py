@@ -49,6 +49,8 @@ def cost_of(command: Sequence[str], environment: dict[str, str]) -> Cost:
 def measure(home: Path) -> str:
     """Measure everything and return the page."""
     environment = {**os.environ, "MLOPS_HOME": str(home), "PYTHONWARNINGS": "ignore"}
+    # Compiled modules are kept, as in any installation, but in a place of this run.
+    environment |= {"PYTHONPYCACHEPREFIX": str(home / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
     programs = {"bare": BARE, "imported": IMPORTED, "loaded": LOADED}
     costs: dict[str, list[Cost]] = {name: [] for name in programs}
     for round_number in range(ROUNDS + 1):

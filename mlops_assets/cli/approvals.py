@@ -71,7 +71,7 @@ def _find(approvals: ApprovalStore, request_id: str) -> Approval:
     if len(found) == 1:
         return found[0]
     remedy = "Give more characters of it." if found else "`mlops approvals list` shows the ids."
-    raise NotFound(kind="single approval", name=request_id, remedy=remedy)
+    raise NotFound(kind="approval", name=request_id, remedy=remedy)
 
 
 def _row(request: Approval) -> dict[str, object]:

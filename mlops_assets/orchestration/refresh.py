@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -38,6 +39,9 @@ class Refresh:
     def is_complete(self) -> bool:
         return not self.failures
 
+
+_MODULE_PATH = re.compile(r"^(\w+\.)+(?=\w+: )")
+"""The modules before an error's class, as Dagster writes them."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -141,7 +145,7 @@ def _reason(event: dg.DagsterEvent) -> str:
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
-    return "no reason was given" if error is None else error.message.strip()
+    return "no reason was given" if error is None else _MODULE_PATH.sub("", error.message.strip())
 
 
 def _batches(graph: AssetGraph, stale: Sequence[Target]) -> Iterator[list[Target]]:

@@ -49,6 +49,19 @@ return [Math.min(...boxes.map(b => b.left)), Math.min(...boxes.map(b => b.top)),
 """
 
 
+# What a reader of the documentation has no use for: the graph's buttons, and where the platform was installed.
+TIDY = """
+const style = document.createElement('style');
+style.textContent = '[class*="SVGViewport_iconButton"], [class*="SVGViewport_zoom"] { visibility: hidden; }';
+document.head.append(style);
+for (const button of document.querySelectorAll('[class*="SVGViewport_iconButton"]')) {
+  button.parentElement.style.visibility = 'hidden';
+}
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(arguments[0], '.mlops');
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
     """A part of a page, in CSS pixels."""
@@ -62,8 +75,8 @@ class Box:
 class Browser:
     """One headless Chromium with a fresh profile."""
 
-    def __init__(self, driver: webdriver.Chrome, out: Path) -> None:
-        self._driver, self._out = driver, out
+    def __init__(self, driver: webdriver.Chrome, out: Path, home: Path) -> None:
+        self._driver, self._out, self._home = driver, out, home
 
     def open(self, url: str, *, until: str, width: int, height: int, sharpness: float = 1.0) -> None:
         """Show a page and wait until it says `until`."""
@@ -76,6 +89,11 @@ class Browser:
             lambda driver: until in driver.execute_script("return document.body ? document.body.innerText : ''"),
             f"{url} never showed {until!r}",
         )
+        time.sleep(SETTLED_SECONDS)
+
+    def click(self, text: str) -> None:
+        """Click on the first thing that says exactly this, and wait for what opens."""
+        self._driver.find_element("xpath", f"//*[text()='{text}']").click()
         time.sleep(SETTLED_SECONDS)
 
     def remember(self, key: str, value: object) -> None:
@@ -98,6 +116,7 @@ class Browser:
         if box is not None:
             width, height = box.right - box.left, box.bottom - box.top
             clip = {"clip": {"x": box.left, "y": box.top, "width": width, "height": height, "scale": 1}}
+        self._driver.execute_script(TIDY, str(self._home.resolve()))
         shot = self._command("Page.captureScreenshot", {"format": "png", **clip})
         picture = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
         file = self._out / f"{name}.png"
@@ -112,7 +131,7 @@ class Browser:
 
 
 @contextmanager
-def open_browser(out: Path, *, chromium: str, driver: str) -> Iterator[Browser]:
+def open_browser(out: Path, *, home: Path, chromium: str, driver: str) -> Iterator[Browser]:
     """Start Chromium and end it."""
     with TemporaryDirectory(prefix="mlops-browser-") as profile:
         options = Options()
@@ -121,7 +140,7 @@ def open_browser(out: Path, *, chromium: str, driver: str) -> Iterator[Browser]:
             options.add_argument(flag)
         started = webdriver.Chrome(options=options, service=Service(driver))
         try:
-            yield Browser(started, out)
+            yield Browser(started, out, home)
         finally:
             started.quit()
 
@@ -149,14 +168,17 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
     take_lineage(browser, ui, groups)
     pages: list[tuple[str, str, str, int]] = [
         ("automation", "automation", drift, 420),
-        ("asset-features-momentum", "assets/features/momentum", "Column name", 2250),
-        (f"asset-reports-{scenario}", f"assets/reports/{scenario}", "Metadata", 1900),
-        ("sensor-drift", f"locations/{CODE_LOCATION}/sensors/{drift}", "Cursor", 760),
-        ("schedule-replay", f"locations/{CODE_LOCATION}/schedules/{replay}", "Next tick", 560),
+        ("asset-features-momentum", "assets/features/momentum", "Column name", 2190),
+        (f"asset-reports-{scenario}", f"assets/reports/{scenario}", "Metadata", 1560),
+        ("sensor-drift", f"locations/{CODE_LOCATION}/sensors/{drift}", "Cursor", 740),
+        ("schedule-replay", f"locations/{CODE_LOCATION}/schedules/{replay}", "Next tick", 440),
     ]
     for name, path, until, height in pages:
         browser.open(f"{ui}/{path}", until=until, width=1400, height=height)
         browser.shoot(name)
+    browser.open(f"{ui}/assets/features/momentum", until="[Show Markdown]", width=1400, height=860)
+    browser.click("[Show Markdown]")
+    browser.shoot("asset-features-momentum-plot")
     browser.sign_in(token)
     browser.open(f"{api}{report}", until=scenario, width=1100, height=1900)
     browser.shoot(f"report-{scenario}")
@@ -166,7 +188,7 @@ def take_lineage(browser: Browser, ui: str, groups: list[str]) -> None:
     """Picture the graph twice: by group, and with every group opened."""
     opened = ",".join(f"global@global:{group}" for group in groups)
     looks: list[tuple[str, str, int, float]] = [
-        ("lineage-groups", "", 1500, 1.0),
+        ("lineage-groups", "", 1500, 1.5),
         ("lineage", opened, 1900, 1.6),
     ]
     for name, expanded, width, sharpness in looks:
@@ -186,7 +208,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     token = (given.home / "api_token").read_text(encoding="ascii").strip()
-    with open_browser(given.out, chromium=given.chromium, driver=given.driver) as browser:
+    with open_browser(given.out, home=given.home, chromium=given.chromium, driver=given.driver) as browser:
         take_pictures(browser, ui=given.ui.rstrip("/"), api=given.api.rstrip("/"), token=token)
 
 
