@@ -40,7 +40,7 @@ from mlops_assets.lifecycle.registry import ModelRegistry
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import snapshot_result
-from mlops_assets.orchestration.timing import daily_freshness, refresh_when_inputs_change
+from mlops_assets.orchestration.timing import check_when_refreshed, daily_freshness, refresh_when_inputs_change
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
 
@@ -87,6 +87,7 @@ def explanation_definitions(model: ModelSpec) -> dg.Definitions:
 
     @dg.asset_check(
         asset=key(dataset),
+        automation_condition=check_when_refreshed(),
         blocking=True,
         description=f"Base and SHAP values add up to the model's raw score within {ADDITIVITY_LIMIT:g}.",
     )

@@ -19,7 +19,7 @@ from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
-from mlops_assets.orchestration.timing import daily_freshness, refresh_when_inputs_change
+from mlops_assets.orchestration.timing import check_when_refreshed, daily_freshness, refresh_when_inputs_change
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 
 BARS = "market/bars"
@@ -121,7 +121,12 @@ def training_set_definitions(spec: TrainingSet, views: Mapping[str, FeatureView]
             folds=plot_metadata(plots.folds(rows)),
         )
 
-    @dg.asset_check(asset=key(spec.dataset), blocking=True, description="No label of a fold reaches into the next.")
+    @dg.asset_check(
+        asset=key(spec.dataset),
+        automation_condition=check_when_refreshed(),
+        blocking=True,
+        description="No label of a fold reaches into the next.",
+    )
     def folds_do_not_touch(snapshots: dg.ResourceParam[SnapshotStore]) -> dg.AssetCheckResult:
         overlaps = fold_overlaps(_frame(snapshots, spec.dataset))
         return dg.AssetCheckResult(passed=not overlaps, metadata={"overlaps": overlaps})
@@ -132,7 +137,12 @@ def training_set_definitions(spec: TrainingSet, views: Mapping[str, FeatureView]
 def _view_checks(view: FeatureView) -> list[dg.AssetChecksDefinition]:
     asset = key(view.dataset)
 
-    @dg.asset_check(asset=asset, blocking=True, description="Values before a cut stay the same without what follows.")
+    @dg.asset_check(
+        asset=asset,
+        automation_condition=check_when_refreshed(),
+        blocking=True,
+        description="Values before a cut stay the same without what follows.",
+    )
     def look_ahead(snapshots: dg.ResourceParam[SnapshotStore]) -> dg.AssetCheckResult:
         certificate = certify(view, _frame(snapshots, BARS))
         return dg.AssetCheckResult(
@@ -144,12 +154,21 @@ def _view_checks(view: FeatureView) -> list[dg.AssetChecksDefinition]:
             },
         )
 
-    @dg.asset_check(asset=asset, blocking=True, description="Every value lies within its column's declared bounds.")
+    @dg.asset_check(
+        asset=asset,
+        automation_condition=check_when_refreshed(),
+        blocking=True,
+        description="Every value lies within its column's declared bounds.",
+    )
     def values_in_range(snapshots: dg.ResourceParam[SnapshotStore]) -> dg.AssetCheckResult:
         outside = out_of_range(_frame(snapshots, view.dataset), view.columns)
         return dg.AssetCheckResult(passed=not outside, metadata={"outside": [str(one) for one in outside]})
 
-    @dg.asset_check(asset=asset, description="The DuckDB view returns the published rows.")
+    @dg.asset_check(
+        asset=asset,
+        automation_condition=check_when_refreshed(),
+        description="The DuckDB view returns the published rows.",
+    )
     def served_by_duckdb(snapshots: dg.ResourceParam[SnapshotStore], duckdb: DuckDBResource) -> dg.AssetCheckResult:
         published = snapshots.head(view.dataset).row_count
         with duckdb.get_connection() as connection:

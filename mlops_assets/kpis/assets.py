@@ -16,7 +16,7 @@ from mlops_assets.kpis.measures import Kpi, measure
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import snapshot_result
-from mlops_assets.orchestration.timing import daily_freshness, refresh_when_any_partition_changes
+from mlops_assets.orchestration.timing import check_when_refreshed, daily_freshness, refresh_when_any_input_changes
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
@@ -48,7 +48,7 @@ def governance_definitions(measured: Sequence[str]) -> dg.Definitions:
         kinds={"sql", "parquet"},
         code_version=version,
         metadata=asset_metadata(file=Path(__file__), columns=COLUMNS),
-        automation_condition=refresh_when_any_partition_changes(),
+        automation_condition=refresh_when_any_input_changes(),
         freshness_policy=daily_freshness(),
     )
     def kpis(
@@ -74,7 +74,7 @@ def governance_definitions(measured: Sequence[str]) -> dg.Definitions:
         kinds={"sql"},
         code_version=code_version(fingerprint(AUDIT_CHECKPOINT), "mlops_assets.ledger.entry"),
         metadata=asset_metadata(file=Path(__file__)),
-        automation_condition=refresh_when_any_partition_changes(),
+        automation_condition=refresh_when_any_input_changes(),
         freshness_policy=daily_freshness(),
     )
     def audit_checkpoint(journal: dg.ResourceParam[Ledger]) -> dg.MaterializeResult:
@@ -84,7 +84,12 @@ def governance_definitions(measured: Sequence[str]) -> dg.Definitions:
             metadata={"entries": verification.entries, "head_hash": verification.head_hash},
         )
 
-    @dg.asset_check(asset=key(AUDIT_CHECKPOINT), blocking=True, description="No entry was edited, moved or removed.")
+    @dg.asset_check(
+        asset=key(AUDIT_CHECKPOINT),
+        automation_condition=check_when_refreshed(),
+        blocking=True,
+        description="No entry was edited, moved or removed.",
+    )
     def chain_is_intact(journal: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
         verification = journal.verify()
         return dg.AssetCheckResult(

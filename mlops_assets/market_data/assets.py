@@ -24,6 +24,7 @@ from mlops_assets.market_data.sources import BarSource
 from mlops_assets.market_data.validation import ErrorBudget
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
+from mlops_assets.orchestration.timing import check_when_refreshed
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 
 OWNER = "team:data-engineering"
@@ -132,6 +133,7 @@ def _markdown(rows: pl.DataFrame) -> dg.MarkdownMetadataValue:
 def _bar_checks() -> list[dg.AssetChecksDefinition]:
     @dg.asset_check(
         asset=key(BARS),
+        automation_condition=check_when_refreshed(),
         blocking=True,
         description="Every symbol has at most one bar a day; otherwise nothing is built.",
     )
@@ -140,6 +142,7 @@ def _bar_checks() -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(
         asset=key(BARS),
+        automation_condition=check_when_refreshed(),
         blocking=True,
         description="Stored prices are finite and positive, and no high is below its low; otherwise nothing is built.",
     )
@@ -148,6 +151,7 @@ def _bar_checks() -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(
         asset=key(BARS),
+        automation_condition=check_when_refreshed(),
         description=(
             "Every symbol reaches the last session its source should have published by now. A source with a closed "
             "history, such as the bundled sample, is judged against its own end."
@@ -167,6 +171,7 @@ def _bar_checks() -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(
         asset=key(BARS),
+        automation_condition=check_when_refreshed(),
         description="Every symbol has a bar for each session of the exchange between its first and its last bar.",
     )
     def complete_against_calendar(

@@ -8,21 +8,24 @@ import dagster as dg
 
 
 def refresh_when_inputs_change() -> dg.AutomationCondition:
-    """Run when an input or the declaration changed, unless a blocking check of an input failed.
+    """Run when the content of an input or the asset's code changed, unless a blocking check of an input failed.
 
-    `eager()` alone ignores blocking checks of other runs.
+    `eager()` alone runs whenever an input was made again, and ignores blocking checks of other runs.
     """
-    condition = dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
+    condition = _by_content(dg.AutomationCondition.eager()) & dg.AutomationCondition.all_deps_blocking_checks_passed()
     return condition.with_label("refresh_when_inputs_change")
 
 
-def refresh_when_any_partition_changes() -> dg.AutomationCondition:
-    """The same for an unpartitioned asset under partitioned parents, some of which may never be filled."""
-    condition = (
-        dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
-        & dg.AutomationCondition.all_deps_blocking_checks_passed()
-    )
-    return condition.with_label("refresh_when_any_partition_changes")
+def refresh_when_any_input_changes() -> dg.AutomationCondition:
+    """The same for an asset that looks at what there is: some of its inputs may never be made."""
+    patient = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
+    condition = _by_content(patient) & dg.AutomationCondition.all_deps_blocking_checks_passed()
+    return condition.with_label("refresh_when_any_input_changes")
+
+
+def check_when_refreshed() -> dg.AutomationCondition:
+    """Run a check with its asset: a run that a condition asked for has only the checks that asked for it too."""
+    return dg.AutomationCondition.eager().with_label("check_when_refreshed")
 
 
 def daily_freshness() -> dg.FreshnessPolicy:
@@ -34,4 +37,13 @@ def refresh_sensor() -> dg.AutomationConditionSensorDefinition:
     """Evaluate every asset's condition in the daemon, from the start."""
     return dg.AutomationConditionSensorDefinition(
         "refresh", target=dg.AssetSelection.all(), default_status=dg.DefaultSensorStatus.RUNNING
+    )
+
+
+def _by_content(condition: dg.AutomationCondition) -> dg.AutomationCondition:
+    """Let a condition look at the content of inputs and at the asset's code, not at whether inputs were made again."""
+    changed = dg.AutomationCondition.data_version_changed() | dg.AutomationCondition.will_be_requested()
+    return condition.replace(
+        "any_deps_updated",
+        dg.AutomationCondition.any_deps_match(changed) | dg.AutomationCondition.code_version_changed(),
     )

@@ -176,9 +176,9 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
     for name, path, until, height in pages:
         browser.open(f"{ui}/{path}", until=until, width=1400, height=height)
         browser.shoot(name)
-    browser.open(f"{ui}/assets/features/momentum", until="[Show Markdown]", width=1400, height=860)
+    browser.open(f"{ui}/assets/reports/{scenario}", until="[Show Markdown]", width=1400, height=760)
     browser.click("[Show Markdown]")
-    browser.shoot("asset-features-momentum-plot")
+    browser.shoot(f"asset-reports-{scenario}-equity")
     browser.sign_in(token)
     browser.open(f"{api}{report}", until=scenario, width=1100, height=1900)
     browser.shoot(f"report-{scenario}")

@@ -119,18 +119,3 @@ def test_duckdb_serves_the_published_rows(platform: Platform):
     assert latest == pinned
     assert latest is not None
     assert latest[0] == head.row_count
-
-
-def test_everything_declares_what_a_catalogue_needs(platform: Platform):
-    graph = build_defs(platform.services).resolve_asset_graph()
-    for key in graph.toposorted_asset_keys:
-        node = graph.get(key)
-        name = key.to_user_string()
-        assert node.owners, f"{name} has no owner"
-        assert node.group_name not in (None, "default"), f"{name} has no group"
-        assert node.description, f"{name} has no description"
-        assert node.code_version, f"{name} has no code version"
-        assert node.kinds, f"{name} has no kinds"
-        assert node.freshness_policy is not None, f"{name} has no freshness policy"
-        references = node.metadata["dagster/code_references"].code_references
-        assert Path(references[0].file_path).exists(), f"{name} points at no file"

@@ -1,0 +1,63 @@
+"""What holds of every asset and check of the shipped catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mlops_assets.graph import build_defs
+from mlops_assets.services import ServiceFactory
+from mlops_assets.settings import load_settings
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    return build_defs(ServiceFactory(load_settings(home=tmp_path_factory.mktemp("home"))))
+
+
+def test_a_check_outside_its_assets_step_runs_when_the_asset_is_refreshed(definitions: dg.Definitions):
+    repository = definitions.get_repository_def()
+    in_step = {key for asset in repository.assets_defs_by_key.values() for key in asset.check_keys}
+    own_step = set(repository.asset_graph.asset_check_keys) - in_step
+    assert own_step, "no check has a step of its own any more"
+    for key in own_step:
+        assert repository.asset_graph.get(key).automation_condition is not None, f"{key} would not run"
+
+
+def test_everything_declares_what_a_catalogue_needs(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    for key in graph.toposorted_asset_keys:
+        node = graph.get(key)
+        name = key.to_user_string()
+        assert node.owners, f"{name} has no owner"
+        assert node.group_name not in (None, "default"), f"{name} has no group"
+        assert node.description, f"{name} has no description"
+        assert node.code_version, f"{name} has no code version"
+        assert node.kinds, f"{name} has no kinds"
+        assert node.freshness_policy is not None, f"{name} has no freshness policy"
+        references = node.metadata["dagster/code_references"].code_references
+        assert Path(references[0].file_path).exists(), f"{name} points at no file"
+
+
+def test_every_table_says_where_its_columns_come_from(definitions: dg.Definitions):
+    graph = definitions.resolve_asset_graph()
+    for name in ("features/momentum", "datasets/signal_daily", "predictions/signal_classifier"):
+        metadata = graph.get(dg.AssetKey(name.split("/"))).metadata
+        columns = {column.name for column in metadata["dagster/column_schema"].columns}
+        lineage = metadata["dagster/column_lineage"].deps_by_column
+        assert set(lineage) <= columns
+        for sources in lineage.values():
+            for source in sources:
+                upstream = graph.get(source.asset_key).metadata["dagster/column_schema"].columns
+                assert source.column_name in {column.name for column in upstream}
+
+
+def test_sensors_and_schedules_run_from_the_start(definitions: dg.Definitions):
+    repository = definitions.get_repository_def()
+    assert {one.name for one in repository.schedule_defs} == {"daily_bars", "nightly_replay_covid_crash"}
+    assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
+    assert all(one.execution_timezone == "America/New_York" for one in repository.schedule_defs)
+    assert all(one.default_status == dg.DefaultSensorStatus.RUNNING for one in repository.sensor_defs)
+    assert {one.name for one in repository.sensor_defs} == {"refresh", "drift_signal_classifier_momentum_events"}
