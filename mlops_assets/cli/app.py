@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 import typer
 
-from mlops_assets.cli import approvals, audit, check, doctor, listings, prompts, up
+from mlops_assets.cli import approvals, audit, check, docs, doctor, listings, prompts, up
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.settings import keep_private
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("up", help=up.up.__doc__)(up.up)
 app.command("check", help=check.check.__doc__, context_settings=check.TAKES_OTHER_ARGUMENTS)(check.check)
 app.command("doctor")(doctor.doctor)
+app.command("docs")(docs.docs)
 app.command("kpis")(listings.kpis)
 app.add_typer(audit.commands, name="audit")
 app.add_typer(approvals.commands, name="approvals")
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 yes, 1 no or failed, 2 not understood."""
     keep_private()
     try:
-        result = app(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        result = app(
+            args=list(sys.argv[1:] if arguments is None else arguments), prog_name="mlops", standalone_mode=False
+        )
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -54,6 +54,7 @@ def steps(pytest_arguments: Sequence[str] = ()) -> list[Step]:
         Step(heading="lint (ruff)", command=[*python, "ruff", "check", "."]),
         Step(heading="types (basedpyright)", command=[_script("basedpyright"), "--pythonpath", sys.executable]),
         Step(heading="floors (import-linter)", command=[_script("lint-imports")]),
+        Step(heading="docs (mlops docs)", command=[*python, "mlops_assets.cli", "docs", "--check"]),
         Step(heading="definitions (dg)", command=[_script("dg"), "check", "defs"]),
         Step(heading=TESTS, command=[*python, "pytest", *pytest_arguments]),
     ]

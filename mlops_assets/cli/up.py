@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _ANSWER_TIMEOUT_SECONDS = 60.0
 _INTERRUPTED = "DagsterExecutionInterruptedError"
 
-Port = Annotated[int | None, typer.Option(min=1, max=65535)]
+Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Listen there instead of where the settings say.")]
 
 
 @dataclass(slots=True)
@@ -130,6 +130,7 @@ def _materialise(settings: Settings, reporter: Reporter) -> tuple[Outcome, list[
         refresh = materialise_stale(definitions, instance, reporter.hear, changed=changed)
     if any(_INTERRUPTED in reason for reason in refresh.failures.values()):
         raise KeyboardInterrupt  # Dagster turns the first one into the failure of a step
+    services.warehouse.rebuild()  # everything that was published, in plain SQL
     keys = sorted("/".join(one.path) for one in definitions.resolve_asset_graph().get_all_asset_keys())
     reporter.conclude(refresh)
     return _outcome(settings, refresh), keys

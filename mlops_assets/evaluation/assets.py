@@ -40,7 +40,12 @@ from mlops_assets.lifecycle.registry import ModelRegistry
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import snapshot_result
-from mlops_assets.orchestration.timing import check_when_refreshed, daily_freshness, refresh_when_inputs_change
+from mlops_assets.orchestration.timing import (
+    check_when_refreshed,
+    content_freshness,
+    nightly_freshness,
+    refresh_when_inputs_change,
+)
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
 
@@ -64,7 +69,7 @@ def explanation_definitions(model: ModelSpec) -> dg.Definitions:
         code_version=version,
         metadata=asset_metadata(file=model.declared_in, columns=columns_of(model.features), lineage=lineage),
         automation_condition=refresh_when_inputs_change(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
     )
     def explanations(
         snapshots: dg.ResourceParam[SnapshotStore],
@@ -143,7 +148,7 @@ def _evaluation(scenario: Scenario, strategy: Strategy) -> dg.AssetsDefinition:
             for name in names
         ],
         automation_condition=refresh_when_inputs_change(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=nightly_freshness(),
     )
     def evaluation(
         snapshots: dg.ResourceParam[SnapshotStore],
@@ -187,7 +192,7 @@ def _report(scenario: Scenario, replayed: Sequence[Strategy], models: Sequence[M
             dg.AssetCheckSpec(GATES_KEPT, asset=key(dataset), description="Every gate of the scenario is kept.")
         ],
         automation_condition=refresh_when_inputs_change(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=nightly_freshness(),
     )
     def report(
         snapshots: dg.ResourceParam[SnapshotStore],

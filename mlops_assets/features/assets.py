@@ -19,7 +19,7 @@ from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
-from mlops_assets.orchestration.timing import check_when_refreshed, daily_freshness, refresh_when_inputs_change
+from mlops_assets.orchestration.timing import check_when_refreshed, content_freshness, refresh_when_inputs_change
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 
 BARS = "market/bars"
@@ -53,7 +53,7 @@ def feature_view_definitions(view: FeatureView) -> dg.Definitions:
             file=view.declared_in, columns=columns, lineage=_from_bars(view.column_names, view.inputs)
         ),
         automation_condition=refresh_when_inputs_change(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
     )
     def feature_view(
         snapshots: dg.ResourceParam[SnapshotStore],
@@ -101,7 +101,7 @@ def training_set_definitions(spec: TrainingSet, views: Mapping[str, FeatureView]
         code_version=version,
         metadata=asset_metadata(file=spec.declared_in, columns=columns, lineage=lineage),
         automation_condition=refresh_when_inputs_change(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
     )
     def training_set(
         snapshots: dg.ResourceParam[SnapshotStore], actor: dg.ResourceParam[Principal]

@@ -13,7 +13,7 @@ from mlops_assets.kernel.columns import Column
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLUMNS_A_ROW = 4
+_COLUMNS_A_ROW = 3
 _SHOWN_QUANTILES = (0.005, 0.995)
 
 
@@ -22,7 +22,7 @@ def distributions(values: pl.DataFrame, columns: Sequence[Column]) -> Figure:
     from matplotlib.figure import Figure
 
     rows = -(-len(columns) // _COLUMNS_A_ROW)
-    figure = Figure(figsize=(3 * _COLUMNS_A_ROW, 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(2.4 * _COLUMNS_A_ROW, 1.9 * rows), layout="constrained")
     axes = figure.subplots(rows, _COLUMNS_A_ROW, squeeze=False).flat
     for axis, column in zip(axes, columns, strict=False):
         known = values[column.name].drop_nulls()
@@ -31,6 +31,7 @@ def distributions(values: pl.DataFrame, columns: Sequence[Column]) -> Figure:
         axis.set_title(column.name, fontsize=9)
         axis.set_xlabel(column.unit, fontsize=8)
         axis.tick_params(labelsize=7)
+        axis.locator_params(axis="x", nbins=4)
     for axis in axes:
         axis.set_visible(False)
     return figure
@@ -41,7 +42,7 @@ def folds(rows: pl.DataFrame) -> Figure:
     from matplotlib.figure import Figure
 
     counts = rows.group_by(pl.col("date").dt.year().alias("year"), "fold").len().sort("year")
-    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    figure = Figure(figsize=(7.2, 2.4), layout="constrained")
     axis = figure.subplots()
     years = counts["year"].unique().sort()
     base = pl.Series([0] * len(years))

@@ -16,7 +16,7 @@ from mlops_assets.kpis.measures import Kpi, measure
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import snapshot_result
-from mlops_assets.orchestration.timing import check_when_refreshed, daily_freshness, refresh_when_any_input_changes
+from mlops_assets.orchestration.timing import check_when_refreshed, content_freshness, refresh_when_any_input_changes
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
@@ -49,7 +49,7 @@ def governance_definitions(measured: Sequence[str]) -> dg.Definitions:
         code_version=version,
         metadata=asset_metadata(file=Path(__file__), columns=COLUMNS),
         automation_condition=refresh_when_any_input_changes(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
     )
     def kpis(
         snapshots: dg.ResourceParam[SnapshotStore],
@@ -75,7 +75,7 @@ def governance_definitions(measured: Sequence[str]) -> dg.Definitions:
         code_version=code_version(fingerprint(AUDIT_CHECKPOINT), "mlops_assets.ledger.entry"),
         metadata=asset_metadata(file=Path(__file__)),
         automation_condition=refresh_when_any_input_changes(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
     )
     def audit_checkpoint(journal: dg.ResourceParam[Ledger]) -> dg.MaterializeResult:
         verification = journal.verify()

@@ -23,7 +23,7 @@ from mlops_assets.lifecycle.spec import ModelSpec, fields_of
 from mlops_assets.lifecycle.tracking import RunKey, TrackedRun, Tracking
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
-from mlops_assets.orchestration.timing import daily_freshness, refresh_when_inputs_change
+from mlops_assets.orchestration.timing import content_freshness, refresh_when_inputs_change
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
 
@@ -72,7 +72,7 @@ def drift_definitions(view: FeatureView, model: ModelSpec) -> dg.Definitions:
             dg.AssetCheckSpec("drift_is_usual", asset=key(dataset), description="No distance is beyond its limit."),
         ],
         automation_condition=refresh_when_inputs_change(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
     )
     def drift_check(
         snapshots: dg.ResourceParam[SnapshotStore],
@@ -107,7 +107,7 @@ def _model(spec: ModelSpec) -> dg.AssetsDefinition:
         tags={"version": spec.version, "tier": str(spec.tier)},
         code_version=version,
         metadata=asset_metadata(file=spec.declared_in),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
         check_specs=[
             dg.AssetCheckSpec(
                 "folds_lie_apart",
@@ -178,7 +178,7 @@ def _predictions(spec: ModelSpec) -> dg.AssetsDefinition:
             )
         ],
         automation_condition=refresh_when_inputs_change(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
     )
     def predictions(
         snapshots: dg.ResourceParam[SnapshotStore],
@@ -236,7 +236,7 @@ def _deployment(spec: ModelSpec, scenarios: Sequence[str]) -> dg.AssetsDefinitio
         code_version=code_version(spec.fingerprint, "mlops_assets.lifecycle.checklist"),
         metadata=asset_metadata(file=spec.declared_in),
         automation_condition=refresh_when_inputs_change(),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
     )
     def deployment_request(
         context: dg.AssetExecutionContext,

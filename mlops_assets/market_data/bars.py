@@ -18,37 +18,37 @@ BARS = "market/bars"
 QUARANTINE = "market/quarantine"
 
 BAR_COLUMNS: tuple[Column, ...] = (
-    Column(name="symbol", type="string", description="Ticker of the instrument"),
-    Column(name="date", type="date", description="Trading day of the exchange"),
+    Column(name="symbol", type="string", description="Ticker of the instrument."),
+    Column(name="date", type="date", description="Trading day of the exchange."),
     Column(
         name="event_at",
         type="timestamp",
-        description="When the bar was complete: the close of the session, early closes included",
+        description="When the bar was complete: the close of the session, early closes included.",
         unit="UTC",
     ),
     Column(
         name="known_at",
         type="timestamp",
-        description="When the bar could first be known",
+        description="When the bar could first be known.",
         unit="UTC",
         formula="event_at + the publication lag that the source declares",
     ),
-    Column(name="open", type="float", description="Opening price", unit="USD", is_nullable=True, minimum=0),
-    Column(name="high", type="float", description="Highest price", unit="USD", is_nullable=True, minimum=0),
-    Column(name="low", type="float", description="Lowest price", unit="USD", is_nullable=True, minimum=0),
-    Column(name="close", type="float", description="Closing price", unit="USD", is_nullable=True, minimum=0),
+    Column(name="open", type="float", description="Opening price.", unit="USD", is_nullable=True, minimum=0),
+    Column(name="high", type="float", description="Highest price.", unit="USD", is_nullable=True, minimum=0),
+    Column(name="low", type="float", description="Lowest price.", unit="USD", is_nullable=True, minimum=0),
+    Column(name="close", type="float", description="Closing price.", unit="USD", is_nullable=True, minimum=0),
     Column(
         name="adjusted_close",
         type="float",
-        description="Closing price adjusted for splits and dividends by the source; points for an index",
+        description="Closing price adjusted for splits and dividends by the source; points for an index.",
         unit="USD",
         minimum=0,
     ),
-    Column(name="volume", type="integer", description="Shares traded", unit="shares", is_nullable=True, minimum=0),
+    Column(name="volume", type="integer", description="Shares traded.", unit="shares", is_nullable=True, minimum=0),
     Column(
         name="dividend_amount",
         type="float",
-        description="Cash dividend per share with this ex-date",
+        description="Cash dividend per share with this ex-date.",
         unit="USD",
         is_nullable=True,
         minimum=0,
@@ -56,12 +56,12 @@ BAR_COLUMNS: tuple[Column, ...] = (
     Column(
         name="split_coefficient",
         type="float",
-        description="Shares after per share before on this day; 1 for no split",
+        description="Shares after per share before on this day; 1 for no split.",
         unit="ratio",
         is_nullable=True,
         minimum=0,
     ),
-    Column(name="is_index", type="boolean", description="Whether this is an index, which nobody can trade"),
+    Column(name="is_index", type="boolean", description="Whether this is an index, which nobody can trade."),
 )
 
 

@@ -28,15 +28,26 @@ def check_when_refreshed() -> dg.AutomationCondition:
     return dg.AutomationCondition.eager().with_label("check_when_refreshed")
 
 
-def daily_freshness() -> dg.FreshnessPolicy:
-    """Expect a refresh every trading day; a long weekend is not late."""
-    return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(days=4, hours=2))
+def nightly_freshness() -> dg.FreshnessPolicy:
+    """Expect what a schedule makes every trading night; a long weekend is not late."""
+    return dg.FreshnessPolicy.time_window(warn_window=timedelta(days=3, hours=2), fail_window=timedelta(days=5))
+
+
+def content_freshness() -> dg.FreshnessPolicy:
+    """Expect some change within a month of what refreshes only when its inputs change.
+
+    That bars are late is said by the freshness of `market/bars` and its check of the latest trading day.
+    """
+    return dg.FreshnessPolicy.time_window(warn_window=timedelta(days=35), fail_window=timedelta(days=100))
 
 
 def refresh_sensor() -> dg.AutomationConditionSensorDefinition:
     """Evaluate every asset's condition in the daemon, from the start."""
     return dg.AutomationConditionSensorDefinition(
-        "refresh", target=dg.AssetSelection.all(), default_status=dg.DefaultSensorStatus.RUNNING
+        "refresh",
+        target=dg.AssetSelection.all(),
+        description="Runs what refreshes by itself: assets whose inputs or code changed, with their checks.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
     )
 
 

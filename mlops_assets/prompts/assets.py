@@ -12,7 +12,7 @@ from mlops_assets.kernel.fingerprint import canonical_json, fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import snapshot_result
-from mlops_assets.orchestration.timing import daily_freshness, refresh_when_inputs_change
+from mlops_assets.orchestration.timing import content_freshness, refresh_when_inputs_change
 from mlops_assets.prompts.context import Reports, facts_of, latest_facts
 from mlops_assets.prompts.grade import grade
 from mlops_assets.prompts.outputs import COLUMNS, as_table, ask, from_table, inputs_of, report_of
@@ -71,7 +71,7 @@ def bundle_definitions(prompts: Mapping[str, Sequence[PromptVersion]]) -> dg.Def
             dg.AssetDep(key(f"prompt_evaluations/{one}"), partition_mapping=dg.AllPartitionMapping())
             for one in sorted(prompts)
         ],
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
         automation_condition=_whenever_an_evaluation_changes(),
     )
     def prompt_bundle(
@@ -108,7 +108,7 @@ def _declared_asset(
         partitions_def=partitions,
         code_version=code_version(_identity(versions.values()), "mlops_assets.prompts.spec"),
         metadata=asset_metadata(file=latest.declared_in, columns=_VERSION_COLUMNS),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
         automation_condition=_whenever_a_version_is_new(),
     )
     def declared(
@@ -166,7 +166,7 @@ def _outputs_asset(
             columns=COLUMNS,
             lineage={name: [(f"prompts/{latest.id}", name)] for name in ("prompt_id", "version")},
         ),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
         automation_condition=refresh_when_inputs_change(),
     )
     def outputs(
@@ -226,7 +226,7 @@ def _evaluations_asset(
         ],
         code_version=code_version(identity, *_GRADE_MODULES),
         metadata=asset_metadata(file=latest.declared_in),
-        freshness_policy=daily_freshness(),
+        freshness_policy=content_freshness(),
         automation_condition=refresh_when_inputs_change(),
     )
     def evaluations(

@@ -168,9 +168,9 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
     take_lineage(browser, ui, groups)
     pages: list[tuple[str, str, str, int]] = [
         ("automation", "automation", drift, 420),
-        ("asset-features-momentum", "assets/features/momentum", "Column name", 2190),
+        ("asset-features-momentum", "assets/features/momentum", "Column name", 2250),
         (f"asset-reports-{scenario}", f"assets/reports/{scenario}", "Metadata", 1560),
-        ("sensor-drift", f"locations/{CODE_LOCATION}/sensors/{drift}", "Cursor", 740),
+        ("sensor-drift", f"locations/{CODE_LOCATION}/sensors/{drift}", "Cursor", 780),
         ("schedule-replay", f"locations/{CODE_LOCATION}/schedules/{replay}", "Next tick", 440),
     ]
     for name, path, until, height in pages:

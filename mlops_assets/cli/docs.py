@@ -1,0 +1,250 @@
+"""`mlops docs`: the reference pages, written from the code they describe.
+
+Nothing in them depends on the machine: settings show their defaults, and the home is `.mlops`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from mlops_assets.kernel.errors import Conflict, NotFound
+from mlops_assets.settings import PACKAGE, PREFIX, SOURCE_TREE, Settings, load_settings
+
+if TYPE_CHECKING:
+    from dagster import AssetCheckSpec, AssetSpec
+
+    from mlops_assets.services import ServiceFactory
+
+FOLDER = SOURCE_TREE / "docs" / "reference"
+_HOME = Path(".mlops")
+_HEAD = "<!-- Written by `mlops docs` from the code: do not edit. -->\n\n"
+_DEFAULTS_IN_WORDS = {
+    "home": "`.mlops` in a clone, otherwise `~/.mlops`",
+    "locale": "from `LC_ALL`, `LC_MESSAGES` or `LANG`",
+    "catalog_path": "`mlops_assets/catalog`",
+}
+
+
+def docs(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page is stale.")] = False,
+) -> None:
+    """Write the reference pages in docs/reference from the code."""
+    if not (SOURCE_TREE / "pyproject.toml").is_file():
+        raise NotFound(kind="clone", name=str(SOURCE_TREE), remedy="The pages belong to the source; run it there.")
+    pages = {name: _HEAD + page().rstrip() + "\n" for name, page in PAGES.items()}
+    stale = [name for name, text in pages.items() if not _says(FOLDER / name, text)]
+    if check and stale:
+        raise Conflict(f"{', '.join(stale)} in docs/reference: not what the code says. Run `mlops docs`.")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in stale:
+        (FOLDER / name).write_text(pages[name], encoding="utf-8")
+    print(f"{len(pages)} pages, {len(stale)} written")  # noqa: T201
+
+
+def settings_page() -> str:
+    """Describe every environment variable."""
+    found = Settings.model_fields.items()
+    rows = [(f"`{PREFIX}{name.upper()}`", _default(name), one.description or "") for name, one in found]
+    head = "# Settings\n\nEvery setting is an environment variable. Lists are separated by commas.\n\n"
+    current = f"`{PREFIX}ENVIRONMENT=current` makes `python3 -m mlops_assets` use the running interpreter as it is."
+    return head + _table(("variable", "default", "what it is"), rows) + f"\n{current}\n"
+
+
+def declarations_page() -> str:
+    """Describe the fields of every kind of declaration, as they are read."""
+    from mlops_assets.evaluation.spec import Scenario, Strategy
+    from mlops_assets.features import spec as features
+    from mlops_assets.kernel.columns import Column
+    from mlops_assets.lifecycle import spec as lifecycle
+    from mlops_assets.prompts import policy
+    from mlops_assets.prompts import spec as prompts
+
+    # The private ones are the classes that read the files; their fields are what a file may say.
+    python_files = {
+        "Feature view: `feature_views/<name>.py`, bound to `VIEW`": features.FeatureView,
+        "Column of a feature view": Column,
+        "Strategy: `strategies/<name>.py`, bound to `STRATEGY`": Strategy,
+    }
+    data_files = {
+        "Model: `models/<name>.yaml`": lifecycle._Content,
+        "Training set: `training_set` of a model": features._TrainingSetContent,
+        "Scenario: `scenarios/<name>.yaml`": Scenario,
+        "Prompt: the front matter of `prompts/<id>/<version>.md`": prompts._FrontMatter,
+        "Policy: `policies/<id>.yaml`": policy._Content,
+    }
+    parts = ["# Declarations\n\nFiles of `mlops_assets/catalog/`. A field without a default must be given.\n"]
+    parts += [_python_declaration(title, kind) for title, kind in python_files.items()]
+    parts += [_data_declaration(title, kind) for title, kind in data_files.items()]
+    return "\n".join(parts)
+
+
+def assets_page() -> str:
+    """Describe the graph of the bundled catalogue, inputs first."""
+    import dagster as dg
+
+    from mlops_assets.graph import build_defs
+
+    definitions = build_defs(_services())
+    graph = definitions.resolve_asset_graph()
+    checks: dict[dg.AssetKey, list[dg.AssetCheckSpec]] = {}
+    for key in sorted(graph.asset_check_keys, key=str):
+        checks.setdefault(key.asset_key, []).append(graph.get_check_spec(key))
+    parts = ["# Assets\n\nThe graph of the bundled catalogue, inputs first.\n"]
+    specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+    parts += [_asset(specs[key], checks.get(key, [])) for key in graph.toposorted_asset_keys]
+    running = sorted([*(definitions.schedules or ()), *(definitions.sensors or ())], key=lambda one: one.name)
+    rows = [(f"`{one.name}`", one.description or "") for one in running]
+    return "\n".join([*parts, "## Schedules and sensors\n", _table(("name", "what it does"), rows)])
+
+
+def cli_page() -> str:
+    """Describe every command."""
+    from mlops_assets.cli.app import app
+
+    where = "`mlops` is in `.venv/bin` of the clone; `python3 -m mlops_assets` takes the same commands."
+    return "\n".join([f"# Command line\n\n{where}\n", *_commands("mlops", typer.main.get_command(app))])
+
+
+def rest_page() -> str:
+    """Describe every route."""
+    from mlops_assets.rest.app import PREFIXES, create_app
+    from mlops_assets.rest.auth import Authentication
+
+    document = create_app(_services(), Authentication({})).openapi()
+    signed = "Every route but `/health` needs a token: see [the guide](../guide/rest.md)."
+    parts = [f"# REST API\n\n{signed} Version {document['info']['version']}.\n"]
+    for path, methods in document["paths"].items():
+        for method, route in methods.items():
+            parts.append(f"## {method.upper()} `{path}`\n\n{_plain(route.get('description', route['summary']))}\n")
+            asked = route.get("parameters", ())
+            rows = [(f"`{one['name']}`", one["in"], _type(one["schema"])) for one in asked]
+            parts += [_table(("parameter", "in", "type"), rows)] if rows else []
+    aliases = [(f"`{first}`", ", ".join(f"`{one}`" for one in rest)) for first, *rest in PREFIXES.values()]
+    return "\n".join([*parts, "## Aliases\n", _table(("prefix", "also answers below"), aliases)])
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "declarations.md": declarations_page,
+    "assets.md": assets_page,
+    "cli.md": cli_page,
+    "rest.md": rest_page,
+}
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+def _services() -> ServiceFactory:
+    from mlops_assets.services import ServiceFactory
+
+    return ServiceFactory(load_settings(home=_HOME, catalog_path=PACKAGE / "catalog", source="sample"))
+
+
+def _default(name: str) -> str:
+    if name in _DEFAULTS_IN_WORDS:
+        return _DEFAULTS_IN_WORDS[name]
+    value = Settings.model_fields[name].get_default(call_default_factory=True, validated_data={"home": _HOME})
+    listed = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+    return "" if listed in (None, "") else f"`{listed}`"
+
+
+def _python_declaration(title: str, kind: type[Any]) -> str:
+    rows = [(f"`{one.name}`", f"`{one.type}`", _default_of(one)) for one in fields(kind)]
+    return f"## {title}\n\n{_words(kind)}\n\n" + _table(("field", "type", "default"), rows)
+
+
+def _default_of(one: Field[Any]) -> str:
+    if one.default is MISSING:
+        return ""
+    return "the file of `signal`" if one.name == "declared_in" else f"`{one.default!r}`".replace("datetime.", "")
+
+
+def _data_declaration(title: str, kind: type[Any]) -> str:
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(kind).json_schema()
+    parts = [f"## {title}\n", *filter(None, [_words(kind)]), _schema_table(schema)]
+    for name, nested in sorted(schema.get("$defs", {}).items()):
+        if "properties" in nested:
+            parts.append(f"### {name}\n\n{_plain(nested.get('description', ''))}\n\n{_schema_table(nested)}")
+    return "\n".join(parts)
+
+
+def _schema_table(schema: Mapping[str, Any]) -> str:
+    required = set(schema.get("required", ()))
+    rows = [
+        (f"`{name}`", _type(one), "" if name in required else f"`{one.get('default')}`")
+        for name, one in schema["properties"].items()
+        if name != "declared_in"
+    ]
+    return _table(("field", "type", "default"), rows)
+
+
+def _type(node: Mapping[str, Any]) -> str:
+    """Say in a few words what a JSON schema allows."""
+    if "$ref" in node:
+        return str(node["$ref"]).rsplit("/", 1)[-1]
+    if "anyOf" in node:
+        return " or ".join(dict.fromkeys(_type(one) for one in node["anyOf"]))
+    if "enum" in node or "const" in node:
+        return "one of " + ", ".join(f"`{one}`" for one in node.get("enum", [node.get("const")]))
+    if node.get("type") == "array":
+        return f"list of {_type(node.get('items', {}))}"
+    limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    said = [f"{sign} {node[name]:g}" for name, sign in limits.items() if name in node]
+    return ", ".join([str(node.get("format", node.get("type", "anything"))), *said])
+
+
+def _asset(spec: AssetSpec, checks: Sequence[AssetCheckSpec]) -> str:
+    inputs = sorted("`" + "/".join(one.asset_key.path) + "`" for one in spec.deps)
+    condition = spec.automation_condition
+    facts = {
+        "group": f"`{spec.group_name}`",
+        "owner": ", ".join(spec.owners),
+        "kinds": ", ".join(sorted(spec.kinds)),
+        "inputs": ", ".join(inputs) or "none in the graph",
+        "partitions": "by version" if spec.partitions_def else "none",
+        "refreshes": "by schedule" if condition is None else f"`{condition.get_label()}`",
+    }
+    said = "".join(f"- {name}: {value}\n" for name, value in facts.items())
+    rows = [(f"`{one.name}`", "yes" if one.blocking else "no", _plain(one.description or "")) for one in checks]
+    schema = spec.metadata.get("dagster/column_schema")
+    columns = [] if schema is None else getattr(schema, "schema", schema).columns
+    named = [(f"`{one.name}`", one.type, _plain(one.description or "")) for one in columns]
+    tables = [(("check", "blocks", "what it claims"), rows), (("column", "type", "what it is"), named)]
+    words = [f"## `{'/'.join(spec.key.path)}`\n\n{_plain(spec.description or '')}\n", said]
+    return "\n".join(words + [_table(heads, found) for heads, found in tables if found])
+
+
+def _commands(name: str, command: click.Command) -> Iterable[str]:
+    shown = [one for one in command.params if one.name != "help"]
+    names = [", ".join([*one.opts, *one.secondary_opts]) for one in shown]
+    helps = [_plain(getattr(one, "help", None) or "") for one in shown]
+    rows = [(f"`{name}`", one.type.name, words) for name, one, words in zip(names, shown, helps, strict=True)]
+    yield f"## `{name}`\n\n{_plain(command.help or '')}\n"
+    yield from [_table(("argument", "type", "what it is"), rows)] if rows else []
+    for each, nested in sorted(command.commands.items() if isinstance(command, click.Group) else ()):
+        yield from _commands(f"{name} {each}", nested)
+
+
+def _words(kind: type[Any]) -> str:
+    words = inspect.cleandoc(kind.__doc__ or "")
+    return "" if words.startswith(f"{kind.__name__}(") else words  # a dataclass without words gets its signature
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
