@@ -9,6 +9,7 @@ import dagster as dg
 from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.evaluation.assets import evaluation_definitions, explanation_definitions
 from mlops_assets.features.assets import feature_view_definitions, training_set_definitions
+from mlops_assets.features.automation import views_sensor
 from mlops_assets.kpis.assets import governance_definitions
 from mlops_assets.lifecycle.assets import drift_definitions, model_definitions
 from mlops_assets.market_data.assets import bars_definitions
@@ -23,7 +24,9 @@ def build_defs(services: ServiceFactory) -> dg.Definitions:
     """Build the definitions of a catalogue over the given services."""
     return dg.Definitions.merge(
         *catalogue_definitions(services.catalogue, services.error_budget),
-        dg.Definitions(resources=resources(services), sensors=[refresh_sensor()], executor=dg.in_process_executor),
+        dg.Definitions(
+            resources=resources(services), sensors=[refresh_sensor(), views_sensor()], executor=dg.in_process_executor
+        ),
     )
 
 

@@ -60,4 +60,8 @@ def test_sensors_and_schedules_run_from_the_start(definitions: dg.Definitions):
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
     assert all(one.execution_timezone == "America/New_York" for one in repository.schedule_defs)
     assert all(one.default_status == dg.DefaultSensorStatus.RUNNING for one in repository.sensor_defs)
-    assert {one.name for one in repository.sensor_defs} == {"refresh", "drift_signal_classifier_momentum_events"}
+    assert {one.name for one in repository.sensor_defs} == {
+        "refresh",
+        "rebuild_views",
+        "drift_signal_classifier_momentum_events",
+    }

@@ -20,7 +20,7 @@ from mlops_assets.kernel.identity import Principal
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
 from mlops_assets.orchestration.timing import check_when_refreshed, content_freshness, refresh_when_inputs_change
-from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
+from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
 
 BARS = "market/bars"
 
@@ -61,7 +61,7 @@ def feature_view_definitions(view: FeatureView) -> dg.Definitions:
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
         bars = snapshots.head(BARS)
-        values = compute_view(view, _frame(snapshots, BARS))
+        values = compute_view(view, _rows(snapshots, bars))
         published = snapshots.publish(
             view.dataset,
             values.to_arrow(),
@@ -106,9 +106,10 @@ def training_set_definitions(spec: TrainingSet, views: Mapping[str, FeatureView]
     def training_set(
         snapshots: dg.ResourceParam[SnapshotStore], actor: dg.ResourceParam[Principal]
     ) -> dg.MaterializeResult:
-        values = {name: (view, _frame(snapshots, view.dataset)) for name, view in used.items()}
-        rows = build_training_set(spec, _frame(snapshots, BARS), values)
-        inputs = {name: snapshots.head(name).fingerprint for name in (BARS, *(view.dataset for view in used.values()))}
+        heads = {name: snapshots.head(name) for name in (BARS, *(view.dataset for view in used.values()))}
+        values = {name: (view, _rows(snapshots, heads[view.dataset])) for name, view in used.items()}
+        rows = build_training_set(spec, _rows(snapshots, heads[BARS]), values)
+        inputs = {name: head.fingerprint for name, head in heads.items()}
         published = snapshots.publish(
             spec.dataset,
             rows.to_arrow(),
@@ -189,7 +190,11 @@ def _count(relation: object) -> int:
 
 
 def _frame(snapshots: SnapshotStore, dataset: str) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(snapshots.read(snapshots.head(dataset))))
+    return _rows(snapshots, snapshots.head(dataset))
+
+
+def _rows(snapshots: SnapshotStore, published: Snapshot) -> pl.DataFrame:
+    return pl.DataFrame(pl.from_arrow(snapshots.read(published)))
 
 
 def _from_bars(columns: Iterable[str], inputs: Sequence[str]) -> dict[str, list[tuple[str, str]]]:

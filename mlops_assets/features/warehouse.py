@@ -7,7 +7,6 @@ DuckDB lets one process write and refuses readers meanwhile.
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +14,14 @@ import duckdb
 
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotStore
+from mlops_assets.storage.sweep import alone
 
 
 class Warehouse:
-    """Views `<first segment>.<rest>` over every dataset's head; feature views also pinned as `<name>_v<major>`."""
+    """Views `<first segment>.<rest>` over every dataset's head; feature views also by major as `<name>_v<major>`.
+
+    It holds what was published when it was last rebuilt: after each successful run, and at the end of `mlops up`.
+    """
 
     def __init__(self, path: Path, snapshots: SnapshotStore, views: Sequence[FeatureView]) -> None:
         self.path = path
@@ -26,14 +29,12 @@ class Warehouse:
 
     def rebuild(self) -> list[str]:
         """Make the file anew and return the names of its views."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".tmp-{uuid.uuid4().hex}.duckdb")
-        try:
+        incoming = self.path.with_suffix(".incoming")
+        with alone(incoming):
+            temporary = incoming / self.path.name
             with duckdb.connect(temporary) as connection:
                 names = [self._create(connection, name, head) for name, head in self._named_heads()]
             os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
         return names
 
     def _named_heads(self) -> list[tuple[str, Snapshot]]:

@@ -21,6 +21,7 @@ class State(StrEnum):
     IN_REVIEW = "in_review"
     APPROVED = "approved"
     REJECTED = "rejected"
+    EXPIRED = "expired"
 
 
 class Verdict(StrEnum):
@@ -42,12 +43,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A request to approve `subject` as described by `evidence`, and what was decided so far."""
+    """A request to approve `subject` as described by `evidence`, and what was decided so far.
+
+    `round` counts the requests for the same evidence: one that expired unanswered may be asked for again.
+    """
 
     id: str
     subject: str
     evidence: Mapping[str, Json]
     evidence_fingerprint: str
+    round: int
     state: State
     quorum: int
     author: str
@@ -60,16 +65,25 @@ class Approval:
         return self.state is State.IN_REVIEW
 
 
-def submit(*, subject: str, evidence: Mapping[str, Json], author: Principal, quorum: int, at: datetime) -> Approval:
+def submit(
+    *,
+    subject: str,
+    evidence: Mapping[str, Json],
+    author: Principal,
+    quorum: int,
+    at: datetime,
+    round_number: int = 1,
+) -> Approval:
     """Ask for the approval of a subject; the evidence's fingerprint becomes part of the request's identity."""
     if quorum < 1:
         raise ValueError(f"a quorum of {quorum} would approve by itself")
     bound = fingerprint(evidence)
     return Approval(
-        id=fingerprint({"subject": subject, "evidence": bound}),
+        id=fingerprint({"subject": subject, "evidence": bound, "round": round_number}),
         subject=subject,
         evidence=dict(evidence),
         evidence_fingerprint=bound,
+        round=round_number,
         state=State.IN_REVIEW,
         quorum=quorum,
         author=author.name,
@@ -90,14 +104,25 @@ def decide(approval: Approval, *, approver: Principal, verdict: Verdict, note: s
     if not approver.has_any(APPROVER_ROLES):
         allowed = ", ".join(sorted(APPROVER_ROLES))
         raise Forbidden(f"{approver.name} has none of the roles that approve ({allowed}).")
+    if has_expired(approval, at=at) or approval.state is State.EXPIRED:
+        raise Conflict(
+            f"{approval.subject}: the request expired on {approval.expires_at:%Y-%m-%d}. Submit it again: "
+            "materialising the asset that asked for it opens a new round."
+        )
     if not approval.is_open:
-        raise Conflict(f"{approval.subject}: the request is {approval.state}; submit the current evidence again.")
-    if at >= approval.expires_at:
-        raise Conflict(f"{approval.subject}: the request expired on {approval.expires_at:%Y-%m-%d}; submit it again.")
+        raise Conflict(
+            f"{approval.subject}: the request is {approval.state}. Its evidence can't be decided on again; "
+            "what changes it asks anew."
+        )
     if any(decision.approver == approver.name for decision in approval.decisions):
         raise Conflict(f"{approver.name} has already decided on {approval.subject}.")
     decisions = (*approval.decisions, Decision(approver=approver.name, verdict=verdict, note=note, at=at))
     return replace(approval, decisions=decisions, state=_state_after(decisions, approval.quorum))
+
+
+def has_expired(approval: Approval, *, at: datetime) -> bool:
+    """Say whether an open request has outlived its time."""
+    return approval.is_open and at >= approval.expires_at
 
 
 def _state_after(decisions: tuple[Decision, ...], quorum: int) -> State:

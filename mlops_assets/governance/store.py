@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import sqlalchemy as sa
 
-from mlops_assets.governance.approvals import Approval, Decision, State, Verdict, decide, submit
+from mlops_assets.governance.approvals import Approval, Decision, State, Verdict, decide, has_expired, submit
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.errors import NotFound
@@ -24,11 +25,26 @@ class ApprovalStore:
         self._database, self._journal, self._clock = database, journal, clock
 
     def submit(self, *, subject: str, evidence: Mapping[str, Json], author: Principal, quorum: int) -> Approval:
-        """Ask for an approval; asking again for the same evidence returns the request that is there."""
-        asked = submit(subject=subject, evidence=evidence, author=author, quorum=quorum, at=self._clock.now())
+        """Ask for an approval. Asking again for the same evidence returns the request that is there.
+
+        A request that expired unanswered is closed and asked for again in a new round.
+        """
+        now = self._clock.now()
+        asked = submit(subject=subject, evidence=evidence, author=author, quorum=quorum, at=now)
         with self._database.begin() as connection:
-            if (found := _load(connection, asked.id)) is not None:
+            found = _newest_round(connection, asked)
+            if found is not None and not has_expired(found, at=now) and found.state is not State.EXPIRED:
                 return found
+            if found is not None:
+                self._expire(connection, found, actor=author.name)
+                asked = submit(
+                    subject=subject,
+                    evidence=evidence,
+                    author=author,
+                    quorum=quorum,
+                    at=now,
+                    round_number=found.round + 1,
+                )
             connection.execute(sa.insert(approval).values(_row(asked)))
             self._record(connection, asked, actor=author.name, action="approval.submit", before=None)
         return asked
@@ -76,6 +92,11 @@ class ApprovalStore:
         with self._database.read() as connection:
             return [_found(connection, one) for one in connection.scalars(statement).all()]
 
+    def _expire(self, connection: sa.Connection, request: Approval, *, actor: str) -> None:
+        expired = replace(request, state=State.EXPIRED)
+        connection.execute(sa.update(approval).where(approval.c.id == request.id).values(state=expired.state))
+        self._record(connection, expired, actor=actor, action="approval.expire", before=request.state)
+
     def _record(
         self,
         connection: sa.Connection,
@@ -107,6 +128,7 @@ def _row(request: Approval) -> dict[str, object]:
             "subject",
             "evidence",
             "evidence_fingerprint",
+            "round",
             "state",
             "quorum",
             "author",
@@ -120,6 +142,17 @@ def _found(connection: sa.Connection, approval_id: str) -> Approval:
     if (found := _load(connection, approval_id)) is None:
         raise NotFound(kind="approval", name=approval_id, remedy="`mlops approvals list` shows the open ones.")
     return found
+
+
+def _newest_round(connection: sa.Connection, asked: Approval) -> Approval | None:
+    statement = (
+        sa.select(approval.c.id)
+        .where(approval.c.subject == asked.subject, approval.c.evidence_fingerprint == asked.evidence_fingerprint)
+        .order_by(approval.c.round.desc())
+        .limit(1)
+    )
+    newest = connection.scalar(statement)
+    return None if newest is None else _load(connection, newest)
 
 
 def _load(connection: sa.Connection, approval_id: str) -> Approval | None:

@@ -1,6 +1,6 @@
 """The graph of governance: `governance/kpis` over everything, `governance/audit_checkpoint` over the ledger."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: Dagster compares the annotation of `context` as a class.
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +13,11 @@ from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.kpis.facts import gather_facts
 from mlops_assets.kpis.measures import Kpi, measure
+from mlops_assets.ledger.entry import GENESIS_HASH
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import snapshot_result
-from mlops_assets.orchestration.timing import check_when_refreshed, content_freshness, refresh_when_any_input_changes
+from mlops_assets.orchestration.timing import content_freshness, refresh_when_any_input_changes
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
@@ -76,28 +77,45 @@ def governance_definitions(measured: Sequence[str]) -> dg.Definitions:
         metadata=asset_metadata(file=Path(__file__)),
         automation_condition=refresh_when_any_input_changes(),
         freshness_policy=content_freshness(),
+        check_specs=[
+            dg.AssetCheckSpec(
+                "chain_is_intact",
+                asset=key(AUDIT_CHECKPOINT),
+                blocking=True,
+                description="No entry was edited, moved or removed since the previous checkpoint, nor before it.",
+            )
+        ],
     )
-    def audit_checkpoint(journal: dg.ResourceParam[Ledger]) -> dg.MaterializeResult:
+    def audit_checkpoint(context: dg.AssetExecutionContext, journal: dg.ResourceParam[Ledger]) -> dg.MaterializeResult:
         verification = journal.verify()
+        entries, head_hash = _previous_checkpoint(context.instance)
+        is_continued = journal.holds(entries, head_hash)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(verification.head_hash),
             metadata={"entries": verification.entries, "head_hash": verification.head_hash},
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="chain_is_intact",
+                    passed=verification.is_intact and is_continued,
+                    metadata={
+                        "entries": verification.entries,
+                        "previous_checkpoint": entries,
+                        "previous_checkpoint_holds": is_continued,
+                        "problem": verification.problem or "none",
+                    },
+                )
+            ],
         )
 
-    @dg.asset_check(
-        asset=key(AUDIT_CHECKPOINT),
-        automation_condition=check_when_refreshed(),
-        blocking=True,
-        description="No entry was edited, moved or removed.",
-    )
-    def chain_is_intact(journal: dg.ResourceParam[Ledger]) -> dg.AssetCheckResult:
-        verification = journal.verify()
-        return dg.AssetCheckResult(
-            passed=verification.is_intact,
-            metadata={"entries": verification.entries, "problem": verification.problem or "none"},
-        )
+    return dg.Definitions(assets=[kpis, audit_checkpoint])
 
-    return dg.Definitions(assets=[kpis, audit_checkpoint], asset_checks=[chain_is_intact])
+
+def _previous_checkpoint(instance: dg.DagsterInstance) -> tuple[int, str]:
+    """Return how many entries the previous checkpoint saw and the hash of the last; none and the first hash before."""
+    for record in instance.fetch_materializations(key(AUDIT_CHECKPOINT), limit=1).records:
+        if (made := record.asset_materialization) is not None:
+            return int(str(made.metadata["entries"].value)), str(made.metadata["head_hash"].value)
+    return 0, GENESIS_HASH
 
 
 def _rows(kpis: Sequence[Kpi]) -> pl.DataFrame:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
-from mlops_assets.kernel.fingerprint import canonical_json
-from mlops_assets.ledger.entry import Entry, Verification, chain, verify_chain
+from mlops_assets.kernel.fingerprint import Json, canonical_json
+from mlops_assets.ledger.entry import GENESIS_HASH, Entry, Verification, chain, verify_chain
 from mlops_assets.storage.sql.database import Database
-from mlops_assets.storage.sql.tables import ledger_entry
+from mlops_assets.storage.sql.tables import ledger_entry, snapshot
 
 _PAGE = 1_000
+
+# Details as text: a row that somebody damaged must be named, not stop the walk.
+_COLUMNS = tuple(
+    sa.type_coerce(column, sa.Text).label("details") if column.name == "details" else column
+    for column in ledger_entry.columns
+)
 
 
 class Ledger:
@@ -31,8 +39,26 @@ class Ledger:
         return entry.seq
 
     def verify(self) -> Verification:
-        """Walk the whole chain."""
-        return verify_chain(self.entries())
+        """Walk the whole chain, then ask whether its end is there: published snapshots name their entries.
+
+        A cut behind the last named entry shows only against a checkpoint.
+        """
+        verification = verify_chain(self.entries())
+        with self._database.read() as connection:
+            named = connection.scalar(sa.select(sa.func.max(snapshot.c.ledger_seq))) or 0
+        if verification.is_intact and named > verification.entries:
+            return replace(
+                verification,
+                first_bad=verification.entries + 1,
+                problem=f"entries after {verification.entries} were removed: a published snapshot names entry {named}",
+            )
+        return verification
+
+    def holds(self, seq: int, entry_hash: str) -> bool:
+        """Say whether the entry that a checkpoint saw is still there and the same."""
+        with self._database.read() as connection:
+            found = connection.scalar(sa.select(ledger_entry.c.hash).where(ledger_entry.c.seq == seq))
+        return found == entry_hash if seq else entry_hash == GENESIS_HASH
 
     def entries(
         self,
@@ -65,25 +91,58 @@ class Ledger:
         self, after_seq: int, actor: str | None, action: str | None, subject: str | None, size: int
     ) -> list[Entry]:
         wanted = {"actor": actor, "action": action, "subject": subject}
-        statement = sa.select(ledger_entry).where(ledger_entry.c.seq > after_seq).order_by(ledger_entry.c.seq)
+        statement = sa.select(*_COLUMNS).where(ledger_entry.c.seq > after_seq).order_by(ledger_entry.c.seq)
         for name, value in wanted.items():
             if value is not None:
                 statement = statement.where(ledger_entry.c[name] == value)
         with self._database.read() as connection:
-            return [Entry(**row) for row in connection.execute(statement.limit(size)).mappings()]
+            return [_entry(row) for row in connection.execute(statement.limit(size)).mappings()]
 
 
 def _last(connection: sa.Connection) -> Entry | None:
-    statement = sa.select(ledger_entry).order_by(ledger_entry.c.seq.desc()).limit(1)
+    statement = sa.select(*_COLUMNS).order_by(ledger_entry.c.seq.desc()).limit(1)
     row = connection.execute(statement).mappings().one_or_none()
-    return None if row is None else Entry(**row)
+    return None if row is None else _entry(row)
+
+
+def _entry(row: sa.RowMapping) -> Entry:
+    return Entry(**{**row, "details": _details(row["details"])})
+
+
+def _details(text: str) -> dict[str, Json]:
+    """Read an entry's details; what somebody damaged stays in sight, and breaks the entry's hash."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {"unreadable": text}
+    return found if isinstance(found, dict) else {"unreadable": text}
 
 
 def read_export(path: Path) -> Iterator[Entry]:
-    """Yield the entries of an exported file, so that it can be verified without the database."""
-    from datetime import datetime
+    """Yield the entries of an exported file, so that it can be verified without the database.
 
+    A line that is no entry is yielded as one whose hash can't hold, so that verification names it.
+    """
     with path.open("rb") as stream:
-        for line in stream:
-            fields = json.loads(line)
-            yield Entry(**{**fields, "at": datetime.fromisoformat(fields["at"])})
+        for number, line in enumerate(stream, start=1):
+            yield _line(number, line)
+
+
+def _line(number: int, line: bytes) -> Entry:
+    try:
+        fields = json.loads(line)
+        return Entry(**{**fields, "at": datetime.fromisoformat(fields["at"])})
+    except (ValueError, TypeError, KeyError):
+        return Entry(
+            seq=number,
+            at=datetime.fromtimestamp(0, UTC),
+            actor="",
+            action="",
+            subject="",
+            before=None,
+            after=None,
+            reason="",
+            details={"unreadable": line.decode(errors="replace")},
+            previous_hash="",
+            hash="",
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from mlops_assets.kernel.errors import IntegrityViolation, NotFound
 from mlops_assets.kernel.fingerprint import bytes_sha256, file_sha256
 from mlops_assets.storage.files import publish_file, temporary_file
+from mlops_assets.storage.sweep import sweep_orphans, writing
 
 
 class BlobStore:
@@ -20,9 +21,11 @@ class BlobStore:
         sha256 = bytes_sha256(content)
         path = self.path(sha256)
         if not path.exists() or file_sha256(path) != sha256:
-            with temporary_file(path.parent) as temporary:
+            incoming = self.root / "incoming"
+            with writing(incoming), temporary_file(incoming) as temporary:
                 temporary.write_bytes(content)
                 publish_file(temporary, path)
+            sweep_orphans(incoming, lambda: ())
         return sha256
 
     def get(self, sha256: str) -> bytes:

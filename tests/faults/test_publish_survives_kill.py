@@ -48,6 +48,14 @@ def test_a_publish_killed_before_its_commit_never_happened(home: Path, failpoint
     assert files_of(home) == referenced
 
 
+@pytest.mark.parametrize("failpoint", BEFORE_COMMIT)
+def test_the_next_run_cleans_up_even_if_it_has_nothing_new_to_publish(home: Path, failpoint: str):
+    publish_and_die(home, 2, failpoint)
+    assert publish(home, 1).version == 1
+    store, _ = open_stores(home)
+    assert files_of(home) == {Path(file.path).name for file in store.head(DATASET).files}
+
+
 @pytest.mark.parametrize("failpoint", AFTER_COMMIT)
 def test_a_publish_killed_after_its_commit_has_happened(home: Path, failpoint: str):
     assert publish_and_die(home, 2, failpoint) == -signal.SIGKILL

@@ -74,13 +74,31 @@ def test_nobody_decides_twice(store: ApprovalStore):
     assert store.get(request).state is State.IN_REVIEW
 
 
-def test_a_request_expires(store: ApprovalStore, database: Database, ledger: Ledger, clock: FixedClock):
+def test_a_request_expires_and_is_asked_for_again(
+    store: ApprovalStore, database: Database, ledger: Ledger, clock: FixedClock
+):
     request = submit(store)
-    late = ApprovalStore(database, ledger, FixedClock(at=clock.at + TIME_TO_LIVE))
-    with pytest.raises(Conflict, match="expired"):
-        approve(late, request, ANA)
     just_in_time = ApprovalStore(database, ledger, FixedClock(at=clock.at + TIME_TO_LIVE - timedelta(seconds=1)))
     assert approve(just_in_time, request, ANA) is State.IN_REVIEW
+    late = ApprovalStore(database, ledger, FixedClock(at=clock.at + TIME_TO_LIVE))
+    with pytest.raises(Conflict, match="expired"):
+        approve(late, request, BEN)
+    again = submit(late)
+    assert again != request
+    assert (late.get(request).state, late.get(again).state) == (State.EXPIRED, State.IN_REVIEW)
+    assert late.get(again).decisions == ()
+    assert submit(late) == again
+    assert [approve(late, again, ANA), approve(late, again, BEN)] == [State.IN_REVIEW, State.APPROVED]
+    with pytest.raises(Conflict, match="expired"):
+        approve(late, request, principal("cho"))
+
+
+def test_a_rejected_request_stays_rejected(store: ApprovalStore):
+    request = submit(store)
+    store.decide(request, approver=ANA, verdict=Verdict.REJECT, note="no")
+    assert submit(store) == request
+    with pytest.raises(Conflict, match="what changes it asks anew"):
+        approve(store, request, BEN)
 
 
 def test_changed_evidence_is_another_request(store: ApprovalStore):

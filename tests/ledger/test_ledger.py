@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from mlops_assets.kernel.change import Change
 from mlops_assets.ledger.entry import GENESIS_HASH, Entry, chain, verify_chain
 from mlops_assets.ledger.store import Ledger, read_export
+from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
 AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -110,3 +113,52 @@ def test_entries_are_filtered_and_paged(ledger: Ledger, database: Database):
     assert [entry.seq for entry in ledger.entries(after_seq=2, limit=2)] == [3, 4]
     assert [entry.seq for entry in ledger.entries(subject="reports/r3")] == [4]
     assert list(ledger.entries(actor="eve")) == []
+
+
+def rewrite(database: Database, statement: str) -> None:
+    """Change the ledger as somebody who owns the database file can: without its triggers."""
+    with database.begin() as connection:
+        connection.execute(sa.text("DROP TRIGGER ledger_entry_refuses_update"))
+        connection.execute(sa.text("DROP TRIGGER ledger_entry_refuses_delete"))
+        connection.execute(sa.text(statement))
+
+
+def test_a_damaged_row_is_named_and_does_not_stop_the_walk(ledger: Ledger, database: Database):
+    append(ledger, database, 3)
+    rewrite(database, "UPDATE ledger_entry SET details = '{broken' WHERE seq = 2")
+    assert ledger.verify().first_bad == 2
+
+
+@pytest.mark.parametrize("line", [b"no json", b'{"seq": 2}', b"[]", b"\xff"])
+def test_a_damaged_line_of_an_export_is_named(ledger: Ledger, database: Database, tmp_path: Path, line: bytes):
+    append(ledger, database, 3)
+    exported = tmp_path / "ledger.jsonl"
+    ledger.export(exported)
+    lines = exported.read_bytes().splitlines()
+    exported.write_bytes(b"\n".join([lines[0], line, lines[2]]))
+    assert verify_chain(read_export(exported)).first_bad == 2
+
+
+def test_an_end_that_snapshots_name_can_not_be_cut_off_unseen(
+    ledger: Ledger, database: Database, snapshots: SnapshotStore
+):
+    append(ledger, database, 2)
+    provenance = Provenance(code_version="c", inputs={})
+    snapshots.publish("market/bars", pa.table({"x": [1]}), provenance=provenance, actor="ana")
+    assert ledger.verify().is_intact
+    with sqlite3.connect(str(database.engine.url.database)) as stranger:  # a connection without our foreign keys
+        stranger.execute("DROP TRIGGER ledger_entry_refuses_delete")
+        stranger.execute("DELETE FROM ledger_entry WHERE seq > 1")
+    verification = ledger.verify()
+    assert verification.first_bad == 2
+    assert "names entry 3" in verification.problem
+
+
+def test_a_checkpoint_shows_a_cut_end_and_a_rewritten_chain(ledger: Ledger, database: Database):
+    append(ledger, database, 3)
+    seen = ledger.verify()
+    append(ledger, database, 1)
+    assert ledger.holds(seen.entries, seen.head_hash)
+    rewrite(database, "DELETE FROM ledger_entry WHERE seq > 2")
+    assert ledger.verify().is_intact
+    assert not ledger.holds(seen.entries, seen.head_hash)

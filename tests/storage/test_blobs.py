@@ -26,3 +26,11 @@ def test_a_damaged_blob_is_refused_and_putting_it_again_mends_it(blobs: BlobStor
 def test_a_name_that_is_no_hash_is_not_found(blobs: BlobStore, name: str):
     with pytest.raises(NotFound):
         blobs.get(name)
+
+
+def test_what_a_killed_writer_left_is_gone_after_the_next(blobs: BlobStore):
+    incoming = blobs.root / "incoming"
+    incoming.mkdir(parents=True)
+    (incoming / ".tmp-of-a-killed-process").write_bytes(b"half")
+    blobs.put(b"report")
+    assert {path.name for path in incoming.iterdir()} == {".lock"}

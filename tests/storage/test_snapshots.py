@@ -82,12 +82,45 @@ def test_a_publish_over_a_moved_head_is_refused_and_leaves_nothing(snapshots: Sn
     with pytest.raises(Conflict, match="Nothing was published"):
         publish(rival, 9.0)
     assert snapshots.read(snapshots.head("features/momentum")).equals(table(5.0))
-    snapshots.sweep("features/momentum")
     names = {path.name for path in (snapshots.root / "features/momentum").iterdir()}
     assert names == {
         ".lock",
         *(Path(file.path).name for one in snapshots.history("features/momentum") for file in one.files),
     }
+
+
+def test_two_publishers_of_the_same_content_both_succeed(snapshots: SnapshotStore, database: Database):
+    class Twin(SnapshotStore):
+        """Reads the head, then another process publishes the very same."""
+
+        def find_head(self, dataset: str) -> Snapshot | None:
+            head = super().find_head(dataset)
+            publish(snapshots, 9.0)
+            return head
+
+    publish(snapshots, 1.0)
+    twin = Twin(snapshots.root, database, snapshots._journal, snapshots._clock)
+    assert publish(twin, 9.0) == snapshots.head("features/momentum")
+    assert len(snapshots.history("features/momentum")) == 2
+
+
+def test_a_slow_run_does_not_publish_over_what_was_made_from_newer_inputs(snapshots: SnapshotStore):
+    def bars(*values: float) -> str:
+        provenance = Provenance(code_version="b", inputs={})
+        return snapshots.publish("market/bars", table(*values), provenance=provenance, actor="ana").fingerprint
+
+    old = bars(1.0)
+    publish(snapshots, 10.0, provenance=Provenance(code_version="c1", inputs={"market/bars": old}))
+    new = bars(2.0)
+    newest = publish(snapshots, 20.0, provenance=Provenance(code_version="c1", inputs={"market/bars": new}))
+    with pytest.raises(Conflict, match=r"made from the current market/bars \(market/bars@2\)"):
+        publish(snapshots, 11.0, provenance=Provenance(code_version="c1", inputs={"market/bars": old}))
+    assert snapshots.head("features/momentum") == newest
+    # Going back is fine once the input itself has gone back.
+    again = bars(1.0)
+    assert again == old
+    publish(snapshots, 11.0, provenance=Provenance(code_version="c1", inputs={"market/bars": old}))
+    assert snapshots.read(snapshots.head("features/momentum")).equals(table(11.0))
 
 
 def test_a_sweep_keeps_out_while_a_writer_is_at_work(snapshots: SnapshotStore):

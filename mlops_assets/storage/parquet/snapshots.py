@@ -22,9 +22,9 @@ from mlops_assets.kernel.fingerprint import file_sha256, fingerprint
 from mlops_assets.storage.failpoints import failpoint
 from mlops_assets.storage.files import publish_file, temporary_file
 from mlops_assets.storage.journal import Journal
-from mlops_assets.storage.parquet.sweep import sweep_orphans, writing
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import dataset_head, snapshot, snapshot_file
+from mlops_assets.storage.sweep import sweep_orphans, writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,22 +84,20 @@ class SnapshotStore:
     def publish(self, dataset: str, table: pa.Table, *, provenance: Provenance, actor: str) -> Snapshot:
         """Publish `table` as the next version of `dataset` and return it.
 
-        Publishing what the head already holds, made from the same inputs by the same code, returns the head.
+        Publishing what the head already holds, made from the same inputs by the same code, returns the head. What a
+        killed publish left behind is removed on the way.
 
         Raises:
-            Conflict: if somebody else published the dataset in the meantime; nothing of ours is left behind.
+            Conflict: if somebody else published the dataset in the meantime, or published it from newer inputs than
+                these; nothing of ours is left behind.
         """
-        parent = self.find_head(dataset)
-        folder = self.root / dataset
-        with writing(folder):
-            file, content = self._write(folder, table)
-            failpoint("snapshot.linked")
-            if parent is not None and _is_same(parent, content, provenance):
-                return parent
-            published = self._commit(dataset, parent, content, _schema_of(table), [file], provenance, actor)
-        failpoint("snapshot.committed")
-        self.sweep(dataset)
-        return published
+        try:
+            with writing(self.root / dataset):
+                published = self._publish(dataset, table, provenance, actor)
+            failpoint("snapshot.committed")
+            return published
+        finally:
+            self.sweep(dataset)
 
     def sweep(self, dataset: str) -> list[Path]:
         """Remove what crashed publishes of `dataset` left behind and return the removed paths."""
@@ -168,6 +166,20 @@ class SnapshotStore:
         """Return where a version's files are, in order."""
         return [self.root / file.path for file in published.files]
 
+    def _publish(self, dataset: str, table: pa.Table, provenance: Provenance, actor: str) -> Snapshot:
+        parent = self.find_head(dataset)
+        file, content = self._write(self.root / dataset, table)
+        failpoint("snapshot.linked")
+        if parent is not None and _is_same(parent, content, provenance):
+            return parent
+        try:
+            return self._commit(dataset, parent, content, _schema_of(table), [file], provenance, actor)
+        except Conflict:
+            rival = self.find_head(dataset)
+            if rival is not None and _is_same(rival, content, provenance):
+                return rival
+            raise
+
     def _write(self, folder: Path, table: pa.Table) -> tuple[SnapshotFile, str]:
         """Write `table` under the name of its hash; return the file and the fingerprint of the content."""
         with temporary_file(folder) as temporary:
@@ -204,6 +216,7 @@ class SnapshotStore:
     ) -> Snapshot:
         version = 1 if parent is None else parent.version + 1
         with self._database.begin() as connection:
+            self._refuse_outdated(connection, dataset, parent, provenance)
             self._move_head(connection, dataset, parent, version)
             seq = self._journal.append(
                 connection,
@@ -235,6 +248,21 @@ class SnapshotStore:
             connection.execute(sa.insert(snapshot_file), [_file_row(dataset, version, file) for file in files])
             failpoint("snapshot.recorded")
         return Snapshot(**row, files=tuple(files))
+
+    def _refuse_outdated(
+        self, connection: sa.Connection, dataset: str, parent: Snapshot | None, provenance: Provenance
+    ) -> None:
+        """Refuse to publish over a head that was made from an input's current version if ours was made from another."""
+        for name, used in provenance.inputs.items():
+            if parent is None or parent.inputs.get(name) in (None, used):
+                continue
+            version = connection.scalar(sa.select(dataset_head.c.version).where(dataset_head.c.dataset == name))
+            current = None if version is None else _load(connection, name, version)
+            if current is not None and parent.inputs[name] == current.fingerprint:
+                raise Conflict(
+                    f"{dataset}: {parent.id} was made from the current {name} ({current.id}), and this from another "
+                    "version of it. Nothing was published; run again to use the current one."
+                )
 
     def _move_head(self, connection: sa.Connection, dataset: str, parent: Snapshot | None, version: int) -> None:
         """Compare and swap: move the head from `parent` to `version`, or refuse because it is no longer there."""

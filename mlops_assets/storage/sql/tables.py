@@ -170,13 +170,14 @@ approval = sa.Table(
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("subject", sa.String(400), nullable=False, index=True),
     sa.Column("evidence_fingerprint", sa.String(64), nullable=False),
+    sa.Column("round", sa.Integer, nullable=False),
     sa.Column("evidence", sa.JSON, nullable=False),
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("quorum", sa.Integer, nullable=False),
     sa.Column("author", sa.String(200), nullable=False),
     sa.Column("submitted_at", UtcDateTime, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False),
-    sa.UniqueConstraint("subject", "evidence_fingerprint"),
+    sa.UniqueConstraint("subject", "evidence_fingerprint", "round"),
 )
 
 approval_decision = sa.Table(
@@ -195,8 +196,8 @@ drift_event = sa.Table(
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("subject", sa.String(200), nullable=False, index=True),
     sa.Column("metric_name", sa.String(100), nullable=False),
-    sa.Column("metric_value", sa.Float, nullable=False),
-    sa.Column("threshold", sa.Float, nullable=False),
+    sa.Column("metric_value", sa.Float),
+    sa.Column("threshold", sa.Float),
     sa.Column("severity", sa.String(20), nullable=False),
     sa.Column("status", sa.String(20), nullable=False),
     sa.Column("message", sa.Text, nullable=False),

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.String(length=400), nullable=False),
         sa.Column("evidence_fingerprint", sa.String(length=64), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
         sa.Column("evidence", sa.JSON(), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("quorum", sa.Integer(), nullable=False),
@@ -27,7 +28,7 @@ def upgrade() -> None:
         sa.Column("submitted_at", UtcDateTime(), nullable=False),
         sa.Column("expires_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_approval")),
-        sa.UniqueConstraint("subject", "evidence_fingerprint", name=op.f("uq_approval_subject")),
+        sa.UniqueConstraint("subject", "evidence_fingerprint", "round", name=op.f("uq_approval_subject")),
     )
     op.create_index(op.f("ix_approval_subject"), "approval", ["subject"], unique=False)
     op.create_table(
@@ -57,8 +58,8 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.String(length=200), nullable=False),
         sa.Column("metric_name", sa.String(length=100), nullable=False),
-        sa.Column("metric_value", sa.Float(), nullable=False),
-        sa.Column("threshold", sa.Float(), nullable=False),
+        sa.Column("metric_value", sa.Float(), nullable=True),
+        sa.Column("threshold", sa.Float(), nullable=True),
         sa.Column("severity", sa.String(length=20), nullable=False),
         sa.Column("status", sa.String(length=20), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),

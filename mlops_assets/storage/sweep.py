@@ -1,4 +1,4 @@
-"""Which files nobody needs: those that no manifest row names, once no writer is at work.
+"""Which files nobody needs: those that nothing names, once no writer is at work.
 
 Writers of a dataset share a lock on its folder for as long as they work; who sweeps needs the lock alone. The
 operating system drops the lock of a process that dies, so a crash is told from a slow writer without a grace period.
@@ -19,6 +19,16 @@ _LOCK_NAME = ".lock"
 def writing(folder: Path) -> Iterator[None]:
     """Keep sweepers out of `folder` while files appear there that the manifest does not name yet."""
     with _locked(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait for every writer of `folder` to finish and keep others out; leftovers of killed ones are removed first."""
+    with _locked(folder, fcntl.LOCK_EX):
+        for path in folder.iterdir():
+            if path.name != _LOCK_NAME:
+                path.unlink()
         yield
 
 
