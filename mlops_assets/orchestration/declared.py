@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import dagster as dg
 from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.fingerprint import fingerprint, source_fingerprint
 
+ENGINES = ("lightgbm", "numpy", "polars", "pyarrow", "scikit-learn", "scipy")
+
 
 def key(dataset: str) -> dg.AssetKey:
     """Return the asset key of a dataset: `features/momentum` is `AssetKey(["features", "momentum"])`."""
@@ -19,8 +23,16 @@ def key(dataset: str) -> dg.AssetKey:
 
 
 def code_version(declaration: str, *rule_modules: str) -> str:
-    """Return a version that moves with the declaration or with the source of the rules that carry it out."""
-    return fingerprint({"declaration": declaration, "rules": source_fingerprint(*rule_modules)})
+    """Return a version that moves with the declaration, the source of its rules, or the engines below them."""
+    return fingerprint(
+        {"declaration": declaration, "rules": source_fingerprint(*rule_modules), "engines": engine_versions()}
+    )
+
+
+@cache
+def engine_versions() -> dict[str, str]:
+    """Return the installed versions of the libraries whose results differ in the last bit between versions."""
+    return {name: version(name) for name in ENGINES}
 
 
 def asset_metadata(
