@@ -141,7 +141,9 @@ class ServiceFactory:
         from mlops_assets.market_data.assets import bars_code_version
 
         version = bars_code_version(self.error_budget)
-        return bars_are_current(self.snapshots, self.market, version, calendar=self.calendar, at=self.clock.now())
+        return bars_are_current(
+            self.snapshots, self.ledger, self.market, version, calendar=self.calendar, at=self.clock.now()
+        )
 
     @property
     def actor(self) -> Principal:

@@ -7,6 +7,7 @@ clients from them is `services.py`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -21,6 +22,9 @@ from mlops_assets.kernel.words import Locale
 PREFIX = "MLOPS_"
 PACKAGE = Path(__file__).resolve().parent
 SOURCE_TREE = PACKAGE.parent
+
+# The file of a SQLite URL; one in memory has no path, and `file:` begins a URI of SQLite's own.
+_SQLITE_FILE = re.compile(r"(?P<driver>sqlite(?:\+\w+)?:///)(?!:memory:|file:)(?P<path>[^?]+)(?P<options>(?:\?.*)?)")
 
 Source = Literal["sample", "folder", "alpha_vantage"]
 
@@ -97,6 +101,10 @@ class Settings(BaseSettings):
     api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the REST API.")
     body_limit_bytes: int = Field(default=1_000_000, ge=1_000, description="Largest accepted HTTP request body.")
 
+    debug: bool = Field(
+        default=False, description="Whether a command that fails for an unknown reason shows its traceback."
+    )
+
     principal_name: str = Field(
         default="local-operator", min_length=1, description="Who acts on the command line and with the local API token."
     )
@@ -114,6 +122,16 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().resolve()
+
+    @field_validator("database_url", "mlflow_tracking_uri")
+    @classmethod
+    def _absolute_sqlite(cls, value: str) -> str:
+        if not (found := _SQLITE_FILE.fullmatch(value)):
+            return value
+        path = Path(found["path"])
+        if path.is_absolute():
+            return value
+        return f"{found['driver']}{path.expanduser().resolve().as_posix()}{found['options']}"
 
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Settings:
@@ -163,9 +181,14 @@ class Settings(BaseSettings):
         return Principal(name="dagster", roles=frozenset({Role.SERVICE}))
 
     def as_environment(self) -> dict[str, str]:
-        """Return the variables that make a child process see the same home, whatever its working directory."""
+        """Return the variables that make a child process see the same places, whatever its working directory."""
+        source_folder = {} if self.source_folder is None else {f"{PREFIX}SOURCE_FOLDER": str(self.source_folder)}
         return {
+            **source_folder,
             f"{PREFIX}HOME": str(self.home),
+            f"{PREFIX}CATALOG_PATH": str(self.catalog_path),
+            f"{PREFIX}DATABASE_URL": self.database_url,
+            f"{PREFIX}MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
             f"{PREFIX}LOCALE": self.locale,
             f"{PREFIX}UI_PORT": str(self.ui_port),
             f"{PREFIX}API_PORT": str(self.api_port),
@@ -188,6 +211,14 @@ def load_settings(**overrides: object) -> Settings:
             if item["type"] != "default_factory_not_called"  # a consequence of another problem in the list
         )
         raise InvalidSettings(f"{problems}. Correct or unset the variable and run the command again.") from None
+
+
+def wants_tracebacks() -> bool:
+    """Tell whether the environment asks for tracebacks; no if its settings are wrong, which has its own message."""
+    try:
+        return load_settings().debug
+    except InvalidSettings:
+        return False
 
 
 PRIVATE = {

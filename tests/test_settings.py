@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mlops_assets.kernel.identity import Role
-from mlops_assets.settings import InvalidSettings, checking_environment, load_settings, process_environment
+from mlops_assets.settings import (
+    InvalidSettings,
+    checking_environment,
+    load_settings,
+    process_environment,
+    wants_tracebacks,
+)
 
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("HOME", "LOCALE", "SOURCE", "UI_PORT", "PRINCIPAL_ROLES", "ALPHA_VANTAGE_API_KEY"):
-        monkeypatch.delenv(f"MLOPS_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith("MLOPS_")]:
+        monkeypatch.delenv(name)
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
@@ -70,6 +77,68 @@ def test_a_source_without_its_key_is_refused(monkeypatch: pytest.MonkeyPatch):
 def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLOPS_ALPHA_VANTAGE_API_KEY", "hush")
     assert "hush" not in repr(load_settings())
+
+
+FOLDER_DEPENDENT = {
+    "MLOPS_HOME": "home",
+    "MLOPS_CATALOG_PATH": "declared",
+    "MLOPS_SOURCE_FOLDER": "bars",
+    "MLOPS_DATABASE_URL": "sqlite:///data/platform.db",
+    "MLOPS_MLFLOW_TRACKING_URI": "sqlite:///mlflow.db?timeout=5",
+}
+
+
+def test_a_child_in_another_folder_sees_the_same_places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name, value in {**FOLDER_DEPENDENT, "MLOPS_SOURCE": "folder"}.items():
+        monkeypatch.setenv(name, value)
+    ours = load_settings()
+    assert ours.database_url == f"sqlite:///{(tmp_path / 'data' / 'platform.db').as_posix()}"
+    assert ours.mlflow_tracking_uri == f"sqlite:///{(tmp_path / 'mlflow.db').as_posix()}?timeout=5"
+    for name, value in process_environment(ours).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_settings() == ours
+    assert ours.source_folder == tmp_path / "bars"
+
+
+def test_a_child_is_told_no_source_folder_where_there_is_none():
+    assert "MLOPS_SOURCE_FOLDER" not in load_settings().as_environment()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////srv/platform.db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:shared?mode=memory&uri=true",
+        "postgresql+psycopg://user:secret@db/platform",
+    ],
+)
+def test_an_address_that_depends_on_no_folder_stays(url: str):
+    assert load_settings(database_url=url).database_url == url
+
+
+def test_a_driver_may_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    url = load_settings(database_url="sqlite+pysqlite:///platform.db").database_url
+    assert url == f"sqlite+pysqlite:///{(tmp_path / 'platform.db').as_posix()}"
+
+
+def test_a_tilde_is_the_home_folder():
+    assert load_settings(database_url="sqlite:///~/p.db").database_url == f"sqlite:///{Path.home().as_posix()}/p.db"
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_wanted"),
+    [({}, False), ({"MLOPS_DEBUG": "1"}, True), ({"MLOPS_DEBUG": "1", "MLOPS_UI_PORT": "many"}, False)],
+)
+def test_tracebacks_are_shown_on_request(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], is_wanted: bool):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert wants_tracebacks() is is_wanted
 
 
 def test_a_child_sees_the_same_home_and_a_check_sees_another(tmp_path: Path):

@@ -10,9 +10,11 @@ import typer
 
 from mlops_assets.cli import approvals, audit, check, docs, doctor, listings, prompts, up
 from mlops_assets.kernel.errors import PlatformError
-from mlops_assets.settings import keep_private
+from mlops_assets.settings import keep_private, wants_tracebacks
 
 INTERRUPTED = 130
+_LONGEST_MESSAGE = 400
+_REMEDY = "`mlops doctor` says what is damaged; run the command with MLOPS_DEBUG=1 to see where it failed."
 
 app = typer.Typer(
     name="mlops",
@@ -51,4 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `mlops audit log | head`
         sys.stderr.close()
         return 1
+    except Exception as error:
+        if wants_tracebacks():
+            raise
+        print(f"error [internal_error]: {_in_one_line(error)} {_REMEDY}", file=sys.stderr)  # noqa: T201
+        return 1
     return result if isinstance(result, int) else 0
+
+
+def _in_one_line(error: Exception) -> str:
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{words.rstrip('.')}." if len(words) <= _LONGEST_MESSAGE else f"{words[:_LONGEST_MESSAGE]} ..."

@@ -53,6 +53,10 @@ def _examine(what: str, settings: Settings, look: Callable[[Settings], str]) -> 
         return Diagnosis(what=what, is_well=True, found=look(settings))
     except PlatformError as error:
         return Diagnosis(what=what, is_well=False, found=error.code, remedy=str(error))
+    except Exception as error:  # noqa: BLE001 - whatever damage does: the other findings are worth telling
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        remedy = f"{words}. What is stored cannot be read: compare with a backup before anything else is done."
+        return Diagnosis(what=what, is_well=False, found="unreadable", remedy=remedy)
 
 
 def _python() -> Diagnosis:

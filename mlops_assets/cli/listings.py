@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops_assets.cli.installation import services_of
 from mlops_assets.cli.render import AsJson, show_record, show_rows
-from mlops_assets.kernel.errors import UnknownReference
+from mlops_assets.kernel.errors import NotFound, UnknownReference
+
+if TYPE_CHECKING:
+    from mlops_assets.lifecycle.drift_events import DriftEvent, DriftEvents
 
 features = typer.Typer(help="Feature views of the catalogue.", no_args_is_help=True)
 deployments = typer.Typer(help="Deployment requests.", no_args_is_help=True)
-drift = typer.Typer(help="Drift events.", no_args_is_help=True)
+drift = typer.Typer(help="Drift events: what is beyond its limit, and who dealt with it.", no_args_is_help=True)
 report = typer.Typer(help="Sealed reports.", no_args_is_help=True)
+
+EventId = Annotated[str, typer.Argument(help="The event's id, or its first characters.")]
+Note = Annotated[str, typer.Option("--note", help="Why; it goes into the ledger.")]
 
 GROUPS: Mapping[str, typer.Typer] = {
     "features": features,
@@ -105,20 +111,51 @@ def list_drift(
     as_json: AsJson = False,
 ) -> None:
     """List drift events, oldest first."""
-    rows: list[dict[str, object]] = [
-        {
-            "detected_at": event.detected_at,
-            "subject": event.subject,
-            "metric_name": event.metric_name,
-            "metric_value": event.metric_value,
-            "threshold": event.threshold,
-            "severity": event.severity,
-            "status": event.status,
-            "message": event.message,
-        }
-        for event in services_of().drift_events.list(subject=subject)
-    ]
+    rows = [_event_row(event, as_json=as_json) for event in services_of().drift_events.list(subject=subject)]
     show_rows("Drift events (UTC)", rows, as_json=as_json, only_json=("message",))
+
+
+@drift.command("acknowledge")
+def acknowledge_drift(event_id: EventId, note: Note, as_json: AsJson = False) -> None:
+    """Say that the principal of MLOPS_PRINCIPAL_NAME looks after an open event."""
+    services = services_of()
+    event = _find_event(services.drift_events, event_id)
+    after = services.drift_events.acknowledge(event.id, actor=services.settings.principal.name, note=note)
+    show_record(f"Drift event {after.metric_name}", _event_row(after, as_json=as_json), as_json=as_json)
+
+
+@drift.command("resolve")
+def resolve_drift(event_id: EventId, note: Note, as_json: AsJson = False) -> None:
+    """Close an event as the principal of MLOPS_PRINCIPAL_NAME; drift in a later snapshot opens another."""
+    services = services_of()
+    event = _find_event(services.drift_events, event_id)
+    after = services.drift_events.resolve(event.id, actor=services.settings.principal.name, note=note)
+    show_record(f"Drift event {after.metric_name}", _event_row(after, as_json=as_json), as_json=as_json)
+
+
+def _find_event(events: DriftEvents, event_id: str) -> DriftEvent:
+    """Return the one event whose id begins so."""
+    found = [event for event in events.list() if event.id.startswith(event_id)]
+    if len(found) == 1:
+        return found[0]
+    remedy = "Give more characters of it." if found else "`mlops drift list` shows the ids."
+    raise NotFound(kind="drift event", name=event_id, remedy=remedy)
+
+
+def _event_row(event: DriftEvent, *, as_json: bool) -> dict[str, object]:
+    """Return what is shown of an event; for people, what was not measured is said in words."""
+    is_blank = event.metric_value is None and not as_json
+    return {
+        "id": event.id[:12],
+        "detected_at": event.detected_at,
+        "subject": event.subject,
+        "metric_name": event.metric_name,
+        "metric_value": "not measured" if is_blank else event.metric_value,
+        "threshold": "-" if is_blank else event.threshold,
+        "severity": event.severity,
+        "status": event.status,
+        "message": event.message,
+    }
 
 
 @report.command("show")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
 from mlops_assets.evaluation.store import ReportStore, StoredReport
-from mlops_assets.kernel.errors import NotFound
+from mlops_assets.kernel.errors import IntegrityViolation, NotFound
+from mlops_assets.lifecycle.registry import ModelRegistry
 
 RunStatus = Literal["pending", "running", "completed", "failed"]
 Compliance = Literal["passed", "warning", "failed"]
 
+_UNKNOWN = "unknown"
 _ID = "5d0f2a1f6f3d8c1b9c0e7a6b5d4c3f2e1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d"
 _METRIC: dict[str, Any] = {
     "metric_name": "sharpe_ratio",
@@ -32,7 +35,7 @@ _RUN: dict[str, Any] = {
     "candidate_backtest_id": _ID,
     "candidate_name": "signal_ml",
     "candidate_model_name": "signal_classifier",
-    "candidate_model_version": "1.0.0",
+    "candidate_model_version": "1",
     "status": "completed",
     "started_at": None,
     "completed_at": "2024-05-02T21:31:00Z",
@@ -84,7 +87,11 @@ class RunSummary(BaseModel):
 
 
 class EvaluationRun(BaseModel):
-    """One candidate replayed in one scenario. Everything in it was measured by the harness."""
+    """One candidate replayed in one scenario. Everything in it was measured by the harness.
+
+    The model is the one whose probabilities the candidate read, under its registered version; a candidate that reads
+    none stands there itself, with the version of its strategy.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_RUN]})
 
@@ -121,7 +128,7 @@ class EvaluationReport(BaseModel):
                     "run_id": _ID,
                     "scenario_name": "covid_crash",
                     "candidate_model_name": "signal_classifier",
-                    "candidate_model_version": "1.0.0",
+                    "candidate_model_version": "1",
                     "compliance": "passed",
                     "metrics": [_METRIC],
                     "notes": "",
@@ -152,27 +159,44 @@ class EvaluationReport(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Evaluated:
-    """One candidate's part of a sealed report."""
+class _Run:
+    """One replayed candidate and the newest report about it."""
 
-    report: StoredReport
-    record: Mapping[str, Any]
+    id: str
     candidate: str
+    report: StoredReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Evaluated:
+    """What the record of the newest report says of a run. `model_version` is None for a candidate without a model."""
+
+    run: _Run
+    record: Mapping[str, Any]
+    model_version: str | None
+
+    @property
+    def candidate(self) -> str:
+        return self.run.candidate
+
+    @property
+    def report(self) -> StoredReport:
+        return self.run.report
 
     @property
     def result(self) -> Mapping[str, Any]:
         return self.record["results"][self.candidate]
 
     @property
-    def run_id(self) -> str:
-        return self.result["replay"]
-
-    @property
     def model(self) -> str | None:
         return self.result["strategy"]["model"]
 
 
-def router(reports: ReportStore) -> APIRouter:
+_Numbers = Callable[[str], Mapping[str, str]]
+"""The registered numbers of a model's versions, by fingerprint."""
+
+
+def router(reports: ReportStore, models: ModelRegistry) -> APIRouter:
     """Return the routes of the evaluation harness."""
     routes = APIRouter(tags=["evaluation"])
 
@@ -184,50 +208,82 @@ def router(reports: ReportStore) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=100)] = 50,
     ) -> EvaluationRuns:
         """List the replays of candidates that a report was sealed about, newest first."""
-        found = list(_evaluated(reports, scenario_name)) if status in (None, "completed") else []
-        runs = [_run(one) for one in found[skip : skip + limit]]
-        return EvaluationRuns(runs=runs, total=len(found))
+        found = list(_runs(reports, scenario_name)) if status in (None, "completed") else []
+        numbers = _numbers(models)
+        shown = [_run(_evaluated_or_damaged(reports, numbers, one)) for one in found[skip : skip + limit]]
+        return EvaluationRuns(runs=shown, total=len(found))
 
     @routes.get("/runs/{run_id}")
     def show_run(run_id: str) -> EvaluationRun:
         """Show one replay."""
-        return _run(_find(reports, run_id))
+        return _run(_evaluated(reports, _numbers(models), _find(reports, run_id)))
 
     @routes.get("/runs/{run_id}/report")
     def show_report(run_id: str) -> EvaluationReport:
         """Show what the newest sealed report says of a replay."""
-        return _report(_find(reports, run_id))
+        return _report(_evaluated(reports, _numbers(models), _find(reports, run_id)))
 
     return routes
 
 
-def _evaluated(reports: ReportStore, scenario_name: str | None = None) -> Iterator[_Evaluated]:
-    """Yield each replayed candidate once, with the newest report about it."""
+def _runs(reports: ReportStore, scenario_name: str | None = None) -> Iterator[_Run]:
+    """Yield each replayed candidate once, with the report sealed last about it; no record is read for that."""
     seen: set[str] = set()
-    for report in reversed(reports.history(scenario_name)):
-        record = reports.record(report.sha256)
-        for name, result in record["results"].items():
-            if result["role"] == "candidate" and result["replay"] not in seen:
-                seen.add(result["replay"])
-                yield _Evaluated(report=report, record=record, candidate=name)
+    for sealing in reports.sealings(scenario_name):
+        for candidate, run_id in sealing.runs.items():
+            if run_id not in seen:
+                seen.add(run_id)
+                yield _Run(id=run_id, candidate=candidate, report=sealing.report)
 
 
-def _find(reports: ReportStore, run_id: str) -> _Evaluated:
-    for one in _evaluated(reports):
-        if one.run_id == run_id:
+def _find(reports: ReportStore, run_id: str) -> _Run:
+    for one in _runs(reports):
+        if one.id == run_id:
             return one
     raise NotFound(kind="evaluation run", name=run_id, remedy="The list of runs has every id.")
+
+
+def _evaluated(reports: ReportStore, numbers: _Numbers, run: _Run) -> _Evaluated:
+    """Read what the newest report says of a run.
+
+    Raises:
+        IntegrityViolation: if the report's record is damaged.
+    """
+    record = reports.record(run.report.sha256)
+    model = record["results"][run.candidate]["strategy"]["model"]
+    version = None if model is None else numbers(model).get(record["inputs"][f"models/{model}"], _UNKNOWN)
+    return _Evaluated(run=run, record=record, model_version=version)
+
+
+def _evaluated_or_damaged(reports: ReportStore, numbers: _Numbers, run: _Run) -> _Evaluated:
+    """Read what the newest report says of a run, or say that its record is damaged: the other runs are still shown."""
+    try:
+        return _evaluated(reports, numbers, run)
+    except (IntegrityViolation, NotFound) as damage:
+        result = {
+            "role": "candidate",
+            "strategy": {"model": None, "version": _UNKNOWN},
+            "metrics": {},
+            "checks": [{"check": "record_intact", "is_passed": False, "summary": str(damage)}],
+        }
+        record = {"results": {run.candidate: result}, "gates": [], "explanations": {}}
+        return _Evaluated(run=run, record=record, model_version=None)
+
+
+def _numbers(models: ModelRegistry) -> _Numbers:
+    """Look versions up by fingerprint, each model's once."""
+    return cache(lambda model: {version.fingerprint: str(version.version) for version in models.list(model=model)})
 
 
 def _run(one: _Evaluated) -> EvaluationRun:
     comparisons = _comparisons(one)
     return EvaluationRun(
-        id=one.run_id,
+        id=one.run.id,
         scenario_name=one.report.name,
-        candidate_backtest_id=one.run_id,
+        candidate_backtest_id=one.run.id,
         candidate_name=one.candidate,
         candidate_model_name=one.model or one.candidate,
-        candidate_model_version=one.result["strategy"]["version"],
+        candidate_model_version=one.model_version or one.result["strategy"]["version"],
         status="completed",
         started_at=None,
         completed_at=one.report.created_at,
@@ -244,10 +300,10 @@ def _run(one: _Evaluated) -> EvaluationRun:
 
 def _report(one: _Evaluated) -> EvaluationReport:
     return EvaluationReport(
-        run_id=one.run_id,
+        run_id=one.run.id,
         scenario_name=one.report.name,
         candidate_model_name=one.model or one.candidate,
-        candidate_model_version=one.result["strategy"]["version"],
+        candidate_model_version=one.model_version or one.result["strategy"]["version"],
         compliance=_compliance(one),
         metrics=_comparisons(one),
         notes=_notes(one),

@@ -9,6 +9,7 @@
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -102,12 +103,26 @@ def additivity_error(explanations: pa.Table) -> float:
 
 
 def importances(explanations: pl.DataFrame) -> list[Importance]:
-    """Return the features by mean |SHAP|, the greatest first, ties by name."""
+    """Return the features by mean |SHAP|, the greatest first, ties by name.
+
+    Raises:
+        DataNotComplete: if there is no row.
+    """
+    if explanations.is_empty():
+        raise DataNotComplete(
+            "no explained row lies in the window: explanations are of the test fold. Move the scenario's window there, "
+            "or the dates in folds."
+        )
     names = [name for name in explanations.columns if name.startswith(PREFIX)]
-    means = {name.removeprefix(PREFIX): float(np.mean(np.abs(explanations[name].to_numpy()))) for name in names}
-    total = sum(means.values())
+    means = {name.removeprefix(PREFIX): _mean_absolute(explanations[name]) for name in names}
+    total = math.fsum(means.values())
     ordered = sorted(means.items(), key=lambda item: (-item[1], item[0]))
     return [
         Importance(feature=name, mean_absolute_shap=mean, share=mean / total if total else 0.0)
         for name, mean in ordered
     ]
+
+
+def _mean_absolute(values: pl.Series) -> float:
+    """Return the mean of |values|; `math.fsum` rounds once, so no processor's order of adding shows in a report."""
+    return math.fsum(values.abs()) / len(values)

@@ -2,6 +2,9 @@
 
 Returns are daily, from one close to the next. A year has 252 trading days and the risk-free rate is 0. A metric that
 is not defined is None, never a number that stands for it.
+
+A metric is sealed to the last bit, so no sum here is numpy's or a BLAS's, whose order of adding depends on the
+processor: sums are `math.fsum`, which rounds once, and what is left of numpy works element by element.
 """
 
 from __future__ import annotations
@@ -113,7 +116,7 @@ def annualised_return(result: Replay, _: Replay) -> float | None:
 
 def volatility(result: Replay, _: Replay) -> float | None:
     """Sample standard deviation (n - 1) of daily returns, times the square root of 252."""
-    return None if len(result.returns) < 2 else float(np.std(result.returns, ddof=1)) * math.sqrt(YEAR_DAYS)
+    return None if len(result.returns) < 2 else _deviation(result.returns) * math.sqrt(YEAR_DAYS)
 
 
 def sharpe_ratio(result: Replay, _: Replay) -> float | None:
@@ -124,8 +127,8 @@ def sharpe_ratio(result: Replay, _: Replay) -> float | None:
 def sortino_ratio(result: Replay, _: Replay) -> float | None:
     """Mean daily return over the root mean square of its negative part over all days, times the square root of 252
     (Sortino and Price 1994, target 0)."""
-    downside = math.sqrt(float(np.mean(np.minimum(result.returns, 0.0) ** 2)))
-    return None if downside < _NO_VARIATION else float(np.mean(result.returns)) / downside * math.sqrt(YEAR_DAYS)
+    downside = math.sqrt(_mean(np.minimum(result.returns, 0.0) ** 2))
+    return None if downside < _NO_VARIATION else _mean(result.returns) / downside * math.sqrt(YEAR_DAYS)
 
 
 def calmar_ratio(result: Replay, baseline: Replay) -> float | None:
@@ -147,7 +150,7 @@ def value_at_risk_95(result: Replay, _: Replay) -> float | None:
 
 def conditional_value_at_risk_95(result: Replay, _: Replay) -> float | None:
     """Mean of the daily returns at or below the 5 % quantile; a loss is negative (expected shortfall)."""
-    return float(np.mean(result.returns[result.returns <= np.quantile(result.returns, 0.05)]))
+    return _mean(result.returns[result.returns <= np.quantile(result.returns, 0.05)])
 
 
 def turnover(result: Replay, _: Replay) -> float | None:
@@ -157,7 +160,7 @@ def turnover(result: Replay, _: Replay) -> float | None:
 
 def exposure(result: Replay, _: Replay) -> float | None:
     """Mean over the window's closes of the value of positions as a fraction of equity."""
-    return float(np.mean(result.exposure))
+    return _mean(result.exposure)
 
 
 def trades(result: Replay, _: Replay) -> float | None:
@@ -183,15 +186,15 @@ def alpha(result: Replay, baseline: Replay) -> float | None:
     slope = beta(result, baseline)
     if slope is None:
         return None
-    return (float(np.mean(result.returns)) - slope * float(np.mean(baseline.returns))) * YEAR_DAYS
+    return (_mean(result.returns) - slope * _mean(baseline.returns)) * YEAR_DAYS
 
 
 def beta(result: Replay, baseline: Replay) -> float | None:
     """Covariance of daily returns with the baseline's over the variance of the baseline's (Sharpe 1964)."""
     if len(result.returns) < 2:
         return None
-    covariance = np.cov(result.returns, baseline.returns, ddof=1)
-    return None if covariance[1, 1] < _NO_VARIATION**2 else float(covariance[0, 1] / covariance[1, 1])
+    variance = _covariance(baseline.returns, baseline.returns)
+    return None if variance < _NO_VARIATION**2 else _covariance(result.returns, baseline.returns) / variance
 
 
 def information_ratio(result: Replay, baseline: Replay) -> float | None:
@@ -245,8 +248,22 @@ def compare(result: Replay, baseline: Replay) -> dict[str, float | None]:
 def _annualised_ratio(returns: NDArray[np.float64]) -> float | None:
     if len(returns) < 2:
         return None
-    deviation = float(np.std(returns, ddof=1))
-    return None if deviation < _NO_VARIATION else float(np.mean(returns)) / deviation * math.sqrt(YEAR_DAYS)
+    deviation = _deviation(returns)
+    return None if deviation < _NO_VARIATION else _mean(returns) / deviation * math.sqrt(YEAR_DAYS)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _deviation(values: NDArray[np.float64]) -> float:
+    """Return the sample standard deviation (n - 1)."""
+    return math.sqrt(_covariance(values, values))
+
+
+def _covariance(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """Return the sample covariance (n - 1)."""
+    return math.fsum((left - _mean(left)) * (right - _mean(right))) / (len(left) - 1)
 
 
 def _day(value: np.datetime64) -> date:

@@ -5,7 +5,8 @@ target's value (weight x equity at the fill's close, before costs) and what is h
 exactly what is held. Costs are a fraction of the traded notional and leave the cash account. Sales come first; if the
 purchases of a day and their costs exceed the cash then there, all are scaled by one factor: nothing is borrowed.
 Orders below one dollar are not sent, exits excepted. A target above the position limit is cut to it; a position that
-grows past the limit by its price is not trimmed. Sums are `math.fsum`, so the order of symbols changes nothing.
+grows past the limit by its price is not trimmed. Targets in force, cut to the limit, may not add up to more than all
+equity. Sums are `math.fsum`, so the order of symbols changes nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from mlops_assets.kernel.errors import PlatformError
 Floats = NDArray[np.float64]
 
 SMALLEST_ORDER_USD = 1.0
+_ROUNDING = 1e-9  # equal parts of equity may add up to a little more than all of it
 ENGINE_MODULES = (
     "mlops_assets.evaluation.market",
     "mlops_assets.evaluation.replay",
@@ -111,7 +113,8 @@ def replay(market: Market, targets: Floats, scenario: Scenario) -> Replay:
     """Trade `targets` (rows of `market`) over the scenario's window.
 
     Raises:
-        InvalidSignal: if targets have the wrong shape, are negative or infinite, or ask for more than all equity.
+        InvalidSignal: if targets have the wrong shape, are negative or infinite, or those in force on a day ask for
+            more than all equity.
     """
     wanted = _tradable(market, targets, scenario)
     prices = market.prices[market.window_start :]
@@ -147,7 +150,21 @@ def _tradable(market: Market, targets: Floats, scenario: Scenario) -> Floats:
         in_force = np.where(np.isnan(row), in_force, row)
     wanted = limited[market.window_start :].copy()
     wanted[0] = in_force
+    _require_no_more_than_all(wanted, market.dates[market.window_start :])
     return wanted
+
+
+def _require_no_more_than_all(wanted: Floats, dates: NDArray[np.datetime64]) -> None:
+    """Refuse targets that ask for more than all equity on any day; NaN leaves the target before it in force."""
+    in_force = np.zeros(wanted.shape[1])
+    for day, row in zip(dates, wanted, strict=True):
+        in_force = np.where(np.isnan(row), in_force, row)
+        if (together := math.fsum(in_force)) > 1.0 + _ROUNDING:
+            raise InvalidSignal(
+                f"the targets in force on {day.astype('datetime64[D]')} add up to {together:.6g} of equity after the "
+                "position limit, and an account can't hold more than 1. Scale the weights, or give what is to be sold "
+                "a target of 0: NaN keeps it."
+            )
 
 
 def _orders(wanted: Floats, price: Floats, held: Floats, cash: float, cost_fraction: float) -> _Orders:

@@ -6,6 +6,7 @@ Nothing in a sealed report depends on when, where or how often it was made: no c
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,7 @@ def _result(scenario: Scenario, one: Contender, measured: Mapping[str, float | N
             "first_equity": float(one.result.equity[0]),
             "last_equity": float(one.result.equity[-1]),
             "fills": len(one.result.fills),
-            "costs": sum(fill.cost for fill in one.result.fills),
+            "costs": math.fsum(fill.cost for fill in one.result.fills),
             "open_positions": _open_positions(one.result),
             "best_round_trip": max((trip.profit for trip in trips), default=None),
             "worst_round_trip": min((trip.profit for trip in trips), default=None),

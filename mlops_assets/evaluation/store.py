@@ -51,6 +51,14 @@ class StoredReport:
     created_by: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealing:
+    """That a report was made the latest of its name; `runs` are the replays of its candidates, by candidate."""
+
+    report: StoredReport
+    runs: Mapping[str, str]
+
+
 class ReportStore:
     """Remembers replays and sealed reports. Saving the same thing twice changes nothing."""
 
@@ -106,7 +114,7 @@ class ReportStore:
                     subject=f"reports/{sealed.name}",
                     before=None if before is None else before.sha256,
                     after=sealed.sha256,
-                    details={"html_sha256": found.html_sha256},
+                    details={"html_sha256": found.html_sha256, "runs": _runs_of(sealed)},
                 ),
             )
         return found
@@ -145,6 +153,20 @@ class ReportStore:
             statement = statement.where(report.c.name == name)
         with self._database.read() as connection:
             return [StoredReport(**row) for row in connection.execute(statement).mappings()]
+
+    def sealings(self, name: str | None = None) -> list[Sealing]:
+        """Return every sealing, or those of one name, the last first: the first of a name is of its latest report."""
+        statement = (
+            sa.select(*report.c, ledger_entry.c.details)
+            .join(report, report.c.sha256 == ledger_entry.c.after)
+            .where(ledger_entry.c.action == SEAL)
+            .order_by(ledger_entry.c.seq.desc())
+        )
+        if name is not None:
+            statement = statement.where(report.c.name == name)
+        with self._database.read() as connection:
+            rows = [dict(row) for row in connection.execute(statement).mappings()]
+        return [Sealing(runs=row.pop("details")["runs"], report=StoredReport(**row)) for row in rows]
 
     def kpis(self, sha256: str) -> dict[str, Kpi]:
         """Return the KPIs of a report, by key."""
@@ -239,6 +261,11 @@ class ReportStore:
         ]
         connection.execute(sa.insert(report_kpi), rows)
         return stored
+
+
+def _runs_of(sealed: SealedReport) -> dict[str, str]:
+    results: Mapping[str, Any] = json.loads(sealed.record)["results"]
+    return {name: result["replay"] for name, result in results.items() if result["role"] == "candidate"}
 
 
 def _find_replay(connection: sa.Connection, replay_id: str) -> ReplayRecord | None:

@@ -112,7 +112,7 @@ class Fold(StrEnum):
     VALID = "valid"
     TEST = "test"
     PURGED = "purged"
-    """Its label or its features reach across a border between folds."""
+    """Its label would be learned after its fold ends, or it lies within an embargo. Features may look back across."""
     LIVE = "live"
     """Its label is not known yet."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,27 +15,35 @@ from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import (
     approval,
     approval_decision,
-    dataset_head,
     drift_event,
     model_version,
     prompt_evaluation,
     replay,
+    snapshot,
 )
 
-_PREDICTIONS, _EXPLANATIONS = "predictions/", "explanations/"
+_PREDICTIONS, _EXPLANATIONS, _MODELS = "predictions/", "explanations/", "models/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _UsedModel:
+    """A model by the fingerprint of one version; None where the inputs do not tell which."""
+
+    name: str
+    fingerprint: str | None
 
 
 def gather_facts(database: Database) -> Facts:
     """Read every fact in one consistent view of the database."""
     with database.read() as connection:
         models = _models_read_by_replays(connection)
-        explained = set(connection.scalars(sa.select(dataset_head.c.dataset)))
+        explained = _explained_models(connection)
         return Facts(
             model_versions=_count(connection, model_version),
             model_versions_with_complete_metadata=_complete_versions(connection),
             replays=_count(connection, replay),
             model_driven_replays=len(models),
-            model_driven_replays_with_explanations=sum(_EXPLANATIONS + model in explained for model in models),
+            model_driven_replays_with_explanations=sum(model in explained for model in models),
             approval_lead_times=_approval_lead_times(connection),
             prompt_evaluations=_count(connection, prompt_evaluation),
             prompt_evaluations_passed=_count(connection, prompt_evaluation, prompt_evaluation.c.is_passed),
@@ -60,14 +69,24 @@ def _is_complete(metadata: Mapping[str, Any]) -> bool:
     return True
 
 
-def _models_read_by_replays(connection: sa.Connection) -> list[str]:
-    """Return the model of each replay that read predictions, once a replay."""
+def _models_read_by_replays(connection: sa.Connection) -> list[_UsedModel]:
+    """Return the model version of each replay that read predictions, once a replay."""
     inputs = connection.scalars(sa.select(replay.c.inputs))
     return [model for each in inputs for model in _models_among(each)]
 
 
-def _models_among(inputs: Mapping[str, Any]) -> list[str]:
-    return [name.removeprefix(_PREDICTIONS) for name in inputs if name.startswith(_PREDICTIONS)]
+def _models_among(inputs: Mapping[str, str]) -> list[_UsedModel]:
+    names = [name.removeprefix(_PREDICTIONS) for name in inputs if name.startswith(_PREDICTIONS)]
+    return [_UsedModel(name=name, fingerprint=inputs.get(_MODELS + name)) for name in names]
+
+
+def _explained_models(connection: sa.Connection) -> set[_UsedModel]:
+    """Return every model version that any snapshot of its explanations was made from, the head or an earlier one."""
+    statement = sa.select(snapshot.c.dataset, snapshot.c.inputs).where(snapshot.c.dataset.startswith(_EXPLANATIONS))
+    names = [(row.dataset.removeprefix(_EXPLANATIONS), row.inputs) for row in connection.execute(statement)]
+    return {
+        _UsedModel(name=name, fingerprint=inputs[_MODELS + name]) for name, inputs in names if _MODELS + name in inputs
+    }
 
 
 def _approval_lead_times(connection: sa.Connection) -> list[timedelta]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlops_assets.kernel.errors import NotFound
@@ -28,6 +28,7 @@ Environment = Literal["development", "staging", "production"]
 Health = Literal["healthy", "degraded", "unhealthy"]
 Skip = Annotated[int, Query(ge=0)]
 Limit = Annotated[int, Query(ge=1, le=100)]
+Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 _MODELS = "models/"
 _AT = "2024-05-02T21:31:00Z"
@@ -289,7 +290,7 @@ def router(
         return Models(models=[_model(one, requests) for one in found[skip : skip + limit]], total=len(found))
 
     @routes.get("/models/{model_name}/{version}")
-    def show_model(model_name: str, version: int) -> ModelDetail:
+    def show_model(model_name: str, version: Version) -> ModelDetail:
         """Show one version with what it was trained by."""
         found = models.get(model_name, version)
         requests = [one for one in deployments.list(model=model_name) if one.model_version == version]
@@ -371,7 +372,7 @@ def _deployment(request: Deployment) -> DeploymentView:
             "created_at": request.created_at,
             "updated_at": request.updated_at,
             "deployed_at": None,
-            "terminated_at": None,
+            "terminated_at": request.updated_at if request.status is DeploymentStatus.TERMINATED else None,
             "rollback_from": None,
         }
     )

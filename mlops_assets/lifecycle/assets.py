@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: Dagster compares the annotation of `context` as a class.
 
 from collections.abc import Sequence
+from typing import cast
 
 import dagster as dg
 import polars as pl
@@ -14,7 +15,7 @@ from mlops_assets.lifecycle import candidate as training
 from mlops_assets.lifecycle import drift, drift_report, plots, predict
 from mlops_assets.lifecycle.automation import drift_sensor
 from mlops_assets.lifecycle.candidate import Candidate, train_candidate
-from mlops_assets.lifecycle.checklist import assemble
+from mlops_assets.lifecycle.checklist import LookAheadFound, assemble
 from mlops_assets.lifecycle.deployment import Deployments
 from mlops_assets.lifecycle.evidence import SealedReports, gather
 from mlops_assets.lifecycle.registry import ModelRegistry
@@ -29,6 +30,11 @@ from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, Snapsho
 
 _PREDICTION_RULES = ("mlops_assets.lifecycle.predict", "mlops_assets.lifecycle.train")
 _DRIFT_RULES = ("mlops_assets.lifecycle.drift",)
+_DEPLOYMENT_RULES = (
+    "mlops_assets.lifecycle.checklist",
+    "mlops_assets.lifecycle.deployment",
+    "mlops_assets.lifecycle.evidence",
+)
 
 
 def model_definitions(spec: ModelSpec, *, reports: Sequence[str]) -> dg.Definitions:
@@ -233,7 +239,7 @@ def _deployment(spec: ModelSpec, scenarios: Sequence[str]) -> dg.AssetsDefinitio
         owners=[spec.owner],
         group_name="deployments",
         kinds={"sql"},
-        code_version=code_version(spec.fingerprint, "mlops_assets.lifecycle.checklist"),
+        code_version=code_version(spec.fingerprint, *_DEPLOYMENT_RULES),
         metadata=asset_metadata(file=spec.declared_in),
         automation_condition=refresh_when_inputs_change(),
         freshness_policy=content_freshness(),
@@ -282,16 +288,23 @@ def _track(run: TrackedRun, trained: Candidate, source: Snapshot) -> None:
     run.log_lightgbm(trained.fit.text)
 
 
-def _look_ahead(instance: dg.DagsterInstance, view: str) -> bool | None:
-    """Return what the look-ahead check says of the view's latest materialisation, or None if it has not run on it."""
+def _look_ahead(instance: dg.DagsterInstance, view: str) -> LookAheadFound | None:
+    """Return what the look-ahead check found on the view's latest materialisation, or None if it has not run on it."""
     asset = key(f"features/{view}")
     record = instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(asset, "look_ahead"))
     evaluation = record.event.asset_check_evaluation if record and record.event else None
     latest = instance.fetch_materializations(asset, limit=1).records
     if evaluation is None or evaluation.target_materialization_data is None or not latest:
         return None
-    is_current = evaluation.target_materialization_data.storage_id == latest[0].storage_id
-    return evaluation.passed if is_current else None
+    published = latest[0].asset_materialization
+    if evaluation.target_materialization_data.storage_id != latest[0].storage_id or published is None:
+        return None
+    return LookAheadFound(
+        is_passed=evaluation.passed,
+        snapshot_fingerprint=str(published.metadata["fingerprint"].value),
+        cuts=tuple(cast("list[str]", evaluation.metadata["cuts"].value)),
+        rows_compared=cast("int", evaluation.metadata["rows_compared"].value),
+    )
 
 
 def _frame(snapshots: SnapshotStore, published: Snapshot) -> pl.DataFrame:

@@ -17,11 +17,14 @@ _SECONDS_BETWEEN_TICKS = 60
 
 
 def drift_sensor(dataset: str) -> dg.SensorDefinition:
-    """Return the sensor that opens events for a drift dataset. Evaluated twice it opens nothing twice."""
+    """Return the sensor that opens and escalates events for a drift dataset. Evaluated twice it does nothing twice."""
 
     @dg.sensor(
         name=f"{dataset.replace('/', '_')}_events",
-        description=f"Opens one event for each feature that {dataset} finds beyond its limit or could not measure.",
+        description=(
+            f"Opens one event for each feature that {dataset} finds beyond its limit or could not measure, and "
+            "escalates it when the drift grows."
+        ),
         minimum_interval_seconds=_SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -33,25 +36,29 @@ def drift_sensor(dataset: str) -> dg.SensorDefinition:
     ) -> dg.SensorResult:
         seen = int(context.cursor or 0)
         unread = [one for one in snapshots.history(dataset) if one.version > seen][:_SNAPSHOTS_A_TICK]
-        opened = open_events(unread, snapshots=snapshots, events=drift_events, actor=actor)
+        raised = raise_events(unread, snapshots=snapshots, events=drift_events, actor=actor)
         return dg.SensorResult(
             cursor=str(unread[-1].version if unread else seen),
-            skip_reason=f"read {len(unread)} new versions of {dataset}, opened {len(opened)} events",
-            asset_events=[_observation(dataset, event) for event in opened],
+            skip_reason=f"read {len(unread)} new versions of {dataset}, raised {len(raised)} events",
+            asset_events=[_observation(dataset, event) for event in raised],
         )
 
     return watch
 
 
-def open_events(
+def raise_events(
     published: Sequence[Snapshot], *, snapshots: SnapshotStore, events: DriftEvents, actor: Principal
 ) -> list[DriftEvent]:
-    """Open the events that drift snapshots ask for and return those that are new."""
+    """Open or escalate the events that drift snapshots ask for and return those that are new or worse."""
     return [
         event
         for one in published
         for finding in from_table(snapshots.read(one))
-        if (event := events.open(finding, subject=one.dataset, snapshot_fingerprint=one.fingerprint, actor=actor.name))
+        if (
+            event := events.observe(
+                finding, subject=one.dataset, snapshot_fingerprint=one.fingerprint, actor=actor.name
+            )
+        )
         is not None
     ]
 
@@ -64,7 +71,7 @@ def _observation(dataset: str, event: DriftEvent) -> dg.AssetObservation:
             "drift_event": event.id,
             "severity": event.severity.value,
             "metric": event.metric_name,
-            "value": event.metric_value,
-            "threshold": event.threshold,
+            "value": "not measured" if event.metric_value is None else event.metric_value,
+            "threshold": "-" if event.threshold is None else event.threshold,
         },
     )

@@ -74,12 +74,32 @@ class Checklist:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookAheadFound:
+    """What the look-ahead check found on the published snapshot of a view: it says nothing of any other snapshot."""
+
+    is_passed: bool
+    snapshot_fingerprint: str
+    cuts: tuple[str, ...]
+    rows_compared: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFound:
+    """What a sealed report says: the version it is of (by fingerprint), and which of its checks and gates failed."""
+
+    sha256: str
+    version_fingerprint: str | None
+    failed_checks: tuple[str, ...] = ()
+    failed_gates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What was found for one version. None means that nothing was.
 
     Args:
-        look_ahead: by feature view, whether its look-ahead check passed; None where it never ran.
-        reports: by scenario, the SHA-256 of its latest report and the version's fingerprint which that report names.
+        look_ahead: by feature view, what its look-ahead check found; None where it has not run on what is published.
+        reports: by scenario, its latest report.
         drift_limits: by feature view, the fingerprint of its calibrated limits.
     """
 
@@ -92,8 +112,8 @@ class Evidence:
     published_training_sets: frozenset[str]
     skill: Mapping[str, Json]
     beats_every_baseline: bool
-    look_ahead: Mapping[str, bool | None]
-    reports: Mapping[str, tuple[str, str | None] | None]
+    look_ahead: Mapping[str, LookAheadFound | None]
+    reports: Mapping[str, ReportFound | None]
     explained_fingerprint: str | None
     explanations: str | None
     drift_limits: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
@@ -107,7 +127,7 @@ def assemble(evidence: Evidence) -> Checklist:
             _registered(evidence),
             _training_set(evidence),
             _folds(evidence),
-            *(_look_ahead(view, passed) for view, passed in evidence.look_ahead.items()),
+            *(_look_ahead(view, found) for view, found in evidence.look_ahead.items()),
             _baselines(evidence),
             *(_report(evidence, scenario) for scenario in evidence.reports),
             _explanations(evidence),
@@ -147,23 +167,36 @@ def _folds(evidence: Evidence) -> Item:
         name="folds_apart",
         status=ItemStatus.PASSED if is_apart else ItemStatus.FAILED,
         rule="SR 11-7: out-of-sample testing",
-        note="labels of each fold were known before the next begins" if is_apart else "folds share prices; move them",
+        note="labels of each fold were known before the next begins"
+        if is_apart
+        else "a label of one fold was learned after the next begins; move the folds",
         evidence=fingerprint(gaps),
     )
 
 
-def _look_ahead(view: str, passed: bool | None) -> Item:
-    status = {True: ItemStatus.PASSED, False: ItemStatus.FAILED, None: ItemStatus.PENDING}[passed]
+def _look_ahead(view: str, found: LookAheadFound | None) -> Item:
+    name, rule = f"look_ahead.{view}", "MiFID II RTS 6 art. 5: testing"
+    if found is None:
+        note = f"the look_ahead check of features/{view} has not run since it was published"
+        return Item(name=name, status=ItemStatus.PENDING, rule=rule, note=note)
     return Item(
-        name=f"look_ahead.{view}",
-        status=status,
-        rule="MiFID II RTS 6 art. 5: testing",
-        note={
-            ItemStatus.PASSED: f"features/{view} says the same of the past when the future is cut off",
-            ItemStatus.FAILED: f"features/{view} peeks into the future; correct the view",
-            ItemStatus.PENDING: f"the look_ahead check of features/{view} has not run since it was published",
-        }[status],
-        evidence=fingerprint({"view": view, "check": "look_ahead"}) if passed else None,
+        name=name,
+        status=ItemStatus.PASSED if found.is_passed else ItemStatus.FAILED,
+        rule=rule,
+        note=f"features/{view} says the same of the past when the future is cut off: {found.rows_compared} rows "
+        f"compared over {len(found.cuts)} cuts"
+        if found.is_passed
+        else f"features/{view} peeks into the future; correct the view",
+        evidence=fingerprint(
+            {
+                "view": view,
+                "check": "look_ahead",
+                "is_passed": found.is_passed,
+                "snapshot": found.snapshot_fingerprint,
+                "cuts": found.cuts,
+                "rows_compared": found.rows_compared,
+            }
+        ),
     )
 
 
@@ -192,12 +225,17 @@ def _report(evidence: Evidence, scenario: str) -> Item:
     if found is None:
         note = f"no report is sealed; materialise reports/{scenario}"
         return Item(name=name, status=ItemStatus.PENDING, rule=rule, note=note)
-    sha256, names = found
-    if names != evidence.version_fingerprint:
+    if found.version_fingerprint != evidence.version_fingerprint:
         note = f"the latest report of {scenario} is of another version; replay {scenario} with this one"
         return Item(name=name, status=ItemStatus.PENDING, rule=rule, note=note)
+    failed = {"checks": found.failed_checks, "gates": found.failed_gates}
+    said = "; ".join(f"failed {kind}: {', '.join(names)}" for kind, names in failed.items() if names)
     return Item(
-        name=name, status=ItemStatus.PASSED, rule=rule, note=f"report {sha256[:12]} of {scenario}", evidence=sha256
+        name=name,
+        status=ItemStatus.FAILED if said else ItemStatus.PASSED,
+        rule=rule,
+        note=f"report {found.sha256[:12]} of {scenario}{f' has {said}' if said else ''}",
+        evidence=found.sha256,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -14,7 +14,7 @@ from mlops_assets.governance.approvals import Approval
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
-from mlops_assets.kernel.errors import NotFound
+from mlops_assets.kernel.errors import Conflict, NotFound
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.lifecycle.checklist import Checklist, ChecklistIncomplete
@@ -62,6 +62,33 @@ class Requested:
     approval: Approval
 
 
+def supersede(older: Deployment, *, by: str, actor: str, at: datetime) -> tuple[Deployment, Change]:
+    """End a pending request because the deployment `by` asks for the same model in the same environment.
+
+    Raises:
+        Conflict: if it is not pending.
+    """
+    if older.status is not DeploymentStatus.PENDING:
+        raise Conflict(f"deployment {older.id} is {older.status}; only a pending one can be superseded.")
+    change = Change(
+        actor=actor,
+        action="deployment.supersede",
+        subject=_subject(older),
+        before=older.evidence_fingerprint,
+        reason=f"superseded by deployment {by}",
+        details={"deployment": older.id, "superseded_by": by},
+    )
+    return _moved(older, DeploymentStatus.TERMINATED, at=at), change
+
+
+def _moved(request: Deployment, status: DeploymentStatus, *, at: datetime) -> Deployment:
+    return replace(request, status=status, epoch=request.epoch + 1, updated_at=at)
+
+
+def _subject(request: Deployment) -> str:
+    return f"deployments/{request.model}@{request.model_version}/{request.environment}"
+
+
 class Deployments:
     """Keeps requests in SQL. Asking twice with the same evidence is asking once."""
 
@@ -74,7 +101,9 @@ class Deployments:
     ) -> Requested:
         """Ask to deploy a version: a pending deployment, and an approval bound to the evidence.
 
-        The approval is submitted after the row is committed; if the process dies between, asking again submits it.
+        Older pending requests of the model for that environment end. The approval is submitted after the row is
+        committed; if the process dies between, asking again submits it. One that was superseded and is asked for
+        again is pending again.
 
         Raises:
             ChecklistIncomplete: naming what is missing.
@@ -83,26 +112,39 @@ class Deployments:
             raise ChecklistIncomplete(checklist)
         asked = _asked(version, target, checklist, author, self._clock.now())
         with self._database.begin() as connection:
-            known = _load(connection, asked.id)
-            if known is None:
-                connection.execute(sa.insert(deployment).values({name: getattr(asked, name) for name in _FIELDS}))
-                self._journal.append(
-                    connection,
-                    Change(
-                        actor=author.name,
-                        action="deployment.request",
-                        subject=f"deployments/{version.model}@{version.version}/{target.environment}",
-                        after=asked.evidence_fingerprint,
-                        details={"deployment": asked.id, "model_version": version.fingerprint},
-                    ),
-                )
+            current = self._ask(connection, asked, version, author)
+            for older in _pending_beside(connection, current):
+                ended, change = supersede(older, by=current.id, actor=author.name, at=asked.created_at)
+                _move(connection, ended)
+                self._journal.append(connection, change)
         approval = self._approvals.submit(
-            subject=f"deployments/{version.model}@{version.version}/{target.environment}",
-            evidence=checklist.evidence(),
-            author=author,
-            quorum=target.quorum,
+            subject=_subject(current), evidence=checklist.evidence(), author=author, quorum=target.quorum
         )
-        return Requested(deployment=known or asked, approval=approval)
+        return Requested(deployment=current, approval=approval)
+
+    def _ask(
+        self, connection: sa.Connection, asked: Deployment, version: ModelVersion, author: Principal
+    ) -> Deployment:
+        known = _load(connection, asked.id)
+        if known is not None and known.status is not DeploymentStatus.TERMINATED:
+            return known
+        if known is None:
+            current = asked
+            connection.execute(sa.insert(deployment).values({name: getattr(asked, name) for name in _FIELDS}))
+        else:
+            current = _moved(known, DeploymentStatus.PENDING, at=asked.created_at)
+            _move(connection, current)
+        self._journal.append(
+            connection,
+            Change(
+                actor=author.name,
+                action="deployment.request",
+                subject=_subject(asked),
+                after=asked.evidence_fingerprint,
+                details={"deployment": asked.id, "model_version": version.fingerprint},
+            ),
+        )
+        return current
 
     def get(self, deployment_id: str) -> Deployment:
         """Return one deployment.
@@ -158,6 +200,29 @@ def _asked(
         created_at=at,
         updated_at=at,
         created_by=author.name,
+    )
+
+
+def _pending_beside(connection: sa.Connection, current: Deployment) -> list[Deployment]:
+    """Return the other pending requests of the same model and environment, oldest first."""
+    statement = (
+        sa.select(deployment)
+        .where(
+            deployment.c.model == current.model,
+            deployment.c.environment == current.environment,
+            deployment.c.status == DeploymentStatus.PENDING,
+            deployment.c.id != current.id,
+        )
+        .order_by(deployment.c.created_at, deployment.c.id)
+    )
+    return [_deployment(row) for row in connection.execute(statement).mappings()]
+
+
+def _move(connection: sa.Connection, moved: Deployment) -> None:
+    connection.execute(
+        sa.update(deployment)
+        .where(deployment.c.id == moved.id)
+        .values(status=moved.status, epoch=moved.epoch, updated_at=moved.updated_at)
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from mlops_assets.kernel.fingerprint import Json, fingerprint
-from mlops_assets.lifecycle.checklist import Evidence
+from mlops_assets.lifecycle.checklist import Evidence, LookAheadFound, ReportFound
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
@@ -23,9 +23,11 @@ class SealedReport(Protocol):
 
 
 class SealedReports(Protocol):
-    """Finds the report sealed last under a name."""
+    """Finds the report sealed last under a name, and what a report says in full."""
 
     def find_latest(self, name: str) -> SealedReport | None: ...
+
+    def record(self, sha256: str) -> Mapping[str, Any]: ...
 
 
 def gather(
@@ -33,12 +35,16 @@ def gather(
     version: ModelVersion,
     *,
     scenarios: Sequence[str],
-    look_ahead: Mapping[str, bool | None],
+    look_ahead: Mapping[str, LookAheadFound | None],
     snapshots: SnapshotStore,
     reports: SealedReports,
 ) -> Evidence:
-    """Collect what the stores know of a version. `look_ahead` is by feature view, as Dagster recorded it."""
-    found = {scenario: reports.find_latest(scenario) for scenario in scenarios}
+    """Collect what the stores know of a version.
+
+    Args:
+        look_ahead: by feature view, what Dagster recorded for its latest materialisation. It counts if that is the
+            snapshot which readers get.
+    """
     explained = snapshots.find_head(f"explanations/{spec.name}")
     skill = cast("Mapping[str, Json]", version.metadata["skill"])
     gains = cast("Sequence[Mapping[str, float]]", skill["gains"])
@@ -52,14 +58,40 @@ def gather(
         published_training_sets=frozenset(one.fingerprint for one in snapshots.history(spec.training_set.dataset)),
         skill=skill,
         beats_every_baseline=all(gain["low"] > 0 for gain in gains),
-        look_ahead={view: look_ahead.get(view) for view in spec.training_set.views},
-        reports={
-            name: None if report is None else (report.sha256, report.inputs.get(spec.dataset))
-            for name, report in found.items()
-        },
+        look_ahead={view: _of_the_head(look_ahead.get(view), view, snapshots) for view in spec.training_set.views},
+        reports={scenario: _report(reports, scenario, spec.dataset) for scenario in scenarios},
         explained_fingerprint=None if explained is None else explained.inputs.get(spec.dataset),
         explanations=None if explained is None else explained.fingerprint,
         drift_limits={view: drift_limits(snapshots, spec.drift_dataset(view)) for view in spec.training_set.views},
+    )
+
+
+def _of_the_head(found: LookAheadFound | None, view: str, snapshots: SnapshotStore) -> LookAheadFound | None:
+    head = snapshots.find_head(f"features/{view}")
+    is_current = found is not None and head is not None and found.snapshot_fingerprint == head.fingerprint
+    return found if is_current else None
+
+
+def _report(reports: SealedReports, scenario: str, model: str) -> ReportFound | None:
+    """Return what the latest report of a scenario says of itself; every contender's checks count, as do all gates."""
+    sealed = reports.find_latest(scenario)
+    if sealed is None:
+        return None
+    record = reports.record(sealed.sha256)
+    return ReportFound(
+        sha256=sealed.sha256,
+        version_fingerprint=sealed.inputs.get(model),
+        failed_checks=tuple(
+            f"{check['check']} of {contender}"
+            for contender, result in sorted(record["results"].items())
+            for check in result["checks"]
+            if not check["is_passed"]
+        ),
+        failed_gates=tuple(
+            f"{gate['metric']} of {gate['candidate']} ({gate['value']}, not {gate['bound']})"
+            for gate in record["gates"]
+            if not gate["is_passed"]
+        ),
     )
 
 

@@ -18,9 +18,10 @@ from mlops_assets.lifecycle.tracking import Tracking
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.journal import Journal
 from mlops_assets.storage.sql.database import Database
-from mlops_assets.storage.sql.tables import model_version
+from mlops_assets.storage.sql.tables import ledger_entry, model_version
 
 FIRST_STAGE = "experimental"
+REGISTER = "model_version.register"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ class ModelRegistry:
         metrics: Mapping[str, float],
         actor: str,
     ) -> ModelVersion:
-        """Register a model in its text form, or return the version that already is the same.
+        """Register a model in its text form and make it the latest; the same again is the version that there is.
 
         Raises:
             IncompleteMetadata: with the list of what the template of `kind` misses.
@@ -85,9 +86,10 @@ class ModelRegistry:
             }
         )
         with self._database.begin() as connection:
-            version = self._find(connection, model, model_version.c.fingerprint == same)
+            before = _find_latest(connection, model)
+            version = _find(connection, model, model_version.c.fingerprint == same)
             if version is None:
-                version = self._insert(
+                version = _insert(
                     connection,
                     {
                         "model": model,
@@ -103,11 +105,13 @@ class ModelRegistry:
                         "created_by": actor,
                     },
                 )
+            if before is None or before.fingerprint != same:
+                self._record(connection, version, before=before, run_id=run_id, actor=actor)
         self._project(version)
         return version
 
     def latest(self, model: str) -> ModelVersion:
-        """Return the newest version.
+        """Return the version that was registered last.
 
         Raises:
             NotFound: if the model has none.
@@ -117,9 +121,9 @@ class ModelRegistry:
         return found
 
     def find_latest(self, model: str) -> ModelVersion | None:
-        """Return the newest version, or None."""
+        """Return the version that was registered last, or None."""
         with self._database.read() as connection:
-            return self._find(connection, model)
+            return _find_latest(connection, model)
 
     def get(self, model: str, version: int) -> ModelVersion:
         """Return one version.
@@ -128,7 +132,7 @@ class ModelRegistry:
             NotFound: if there is no such version.
         """
         with self._database.read() as connection:
-            found = self._find(connection, model, model_version.c.version == version)
+            found = _find(connection, model, model_version.c.version == version)
         if found is None:
             known = ", ".join(str(one.version) for one in self.list(model=model)) or "none"
             raise NotFound(
@@ -153,15 +157,14 @@ class ModelRegistry:
         """
         return self._blobs.get(version.artifact_sha256).decode()
 
-    def _insert(self, connection: sa.Connection, row: dict[str, Any]) -> ModelVersion:
-        before = self._find(connection, row["model"])
-        version = ModelVersion(**row, version=1 if before is None else before.version + 1)
-        connection.execute(sa.insert(model_version).values(version=version.version, **row))
+    def _record(
+        self, connection: sa.Connection, version: ModelVersion, *, before: ModelVersion | None, run_id: str, actor: str
+    ) -> None:
         self._journal.append(
             connection,
             Change(
-                actor=version.created_by,
-                action="model_version.register",
+                actor=actor,
+                action=REGISTER,
                 subject=version.id,
                 before=None if before is None else before.fingerprint,
                 after=version.fingerprint,
@@ -169,17 +172,10 @@ class ModelRegistry:
                     "artifact_sha256": version.artifact_sha256,
                     "training_set_fingerprint": version.training_set_fingerprint,
                     "code_version": version.code_version,
-                    "run_id": version.run_id,
+                    "run_id": run_id,
                 },
             ),
         )
-        return version
-
-    def _find(self, connection: sa.Connection, model: str, *where: sa.ColumnElement[bool]) -> ModelVersion | None:
-        statement = sa.select(model_version).where(model_version.c.model == model, *where)
-        newest = statement.order_by(model_version.c.version.desc()).limit(1)
-        row = connection.execute(newest).mappings().one_or_none()
-        return None if row is None else ModelVersion(**row)
 
     def _project(self, version: ModelVersion) -> None:
         self._tracking.project_version(
@@ -194,3 +190,35 @@ class ModelRegistry:
                 "mlops.code_version": version.code_version,
             },
         )
+
+
+def _insert(connection: sa.Connection, row: dict[str, Any]) -> ModelVersion:
+    highest = connection.scalar(
+        sa.select(sa.func.max(model_version.c.version)).where(model_version.c.model == row["model"])
+    )
+    version = ModelVersion(**row, version=(highest or 0) + 1)
+    connection.execute(sa.insert(model_version).values(version=version.version, **row))
+    return version
+
+
+def _find(connection: sa.Connection, model: str, where: sa.ColumnElement[bool]) -> ModelVersion | None:
+    row = connection.execute(sa.select(model_version).where(model_version.c.model == model, where)).mappings().first()
+    return None if row is None else ModelVersion(**row)
+
+
+def _find_latest(connection: sa.Connection, model: str) -> ModelVersion | None:
+    """Return the version that the newest ledger entry of `model` registered: a version registered again is the latest.
+
+    The highest number is not it: a declaration that is reverted is an older version again.
+    """
+    number = sa.cast(model_version.c.version, sa.String)
+    its_id = sa.literal(f"models/{model}@") + number
+    statement = (
+        sa.select(model_version)
+        .join(ledger_entry, (ledger_entry.c.subject == its_id) & (ledger_entry.c.action == REGISTER))
+        .where(model_version.c.model == model)
+        .order_by(ledger_entry.c.seq.desc())
+        .limit(1)
+    )
+    row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else ModelVersion(**row)

@@ -2,6 +2,9 @@
 
 Two baselines: the base rate of the train fold said to every row, and the sign of a momentum feature, turned into a
 probability by how often the label followed that sign in the train fold.
+
+The figures enter a version's metadata and the evidence for its deployment, so their bits may not depend on the
+processor: logarithms are `math`'s and not numpy's, which has others for AVX-512, and figures are `steady`.
 """
 
 # pyarrow, LightGBM and scikit-learn carry no types.
@@ -9,6 +12,7 @@ probability by how often the label followed that sign in the train fold.
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -24,6 +28,14 @@ BASELINES = (BASE_RATE, MOMENTUM_SIGN)
 _BLOCK_SESSIONS = 20
 _RESAMPLES = 1000
 _CONFIDENCE = 0.9
+
+
+def steady(figure: float) -> float:
+    """Round to 12 significant digits, the last of which is far below what any test fold can tell apart.
+
+    Libraries add and take logarithms in ways that depend on the processor and differ in the last of 17 digits.
+    """
+    return float(f"{figure:.12g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +149,10 @@ def score(rows: pl.DataFrame, probability: np.ndarray) -> Scores:
     label = rows.get_column("label").to_numpy()
     return Scores(
         rows=rows.height,
-        auc=float(metrics.roc_auc_score(label, probability)),
-        log_loss=float(metrics.log_loss(label, probability, labels=[0, 1])),
-        brier=float(metrics.brier_score_loss(label, probability)),
-        accuracy=float(metrics.accuracy_score(label, probability > 0.5)),
+        auc=steady(metrics.roc_auc_score(label, probability)),
+        log_loss=steady(math.fsum(_loss(label, probability)) / rows.height),
+        brier=steady(metrics.brier_score_loss(label, probability)),
+        accuracy=steady(metrics.accuracy_score(label, probability > 0.5)),
         information_coefficient=information_coefficient(rows, probability),
     )
 
@@ -157,7 +169,7 @@ def information_coefficient(rows: pl.DataFrame, probability: np.ndarray) -> floa
         .filter("is_ranked", pl.col("rho").is_finite())
         .sort("date")
     )
-    return None if daily.is_empty() else float(np.mean(daily.get_column("rho").to_numpy()))
+    return None if daily.is_empty() else steady(math.fsum(daily.get_column("rho")) / daily.height)
 
 
 def gain_over(baseline: str, rows: pl.DataFrame, model: np.ndarray, naive: np.ndarray, *, seed: int) -> Gain:
@@ -169,12 +181,14 @@ def gain_over(baseline: str, rows: pl.DataFrame, model: np.ndarray, naive: np.nd
     resampled = gain[days].sum(axis=1) / count[days].sum(axis=1)
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Gain(baseline=baseline, estimate=float(gain.sum() / count.sum()), low=float(low), high=float(high))
+    estimate = math.fsum(gain) / rows.height
+    return Gain(baseline=baseline, estimate=steady(estimate), low=steady(low), high=steady(high))
 
 
 def _loss(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    clipped = np.clip(probability, 1e-15, 1 - 1e-15)
-    return -np.where(label == 1, np.log(clipped), np.log1p(-clipped))
+    clipped = np.clip(probability, 1e-15, 1 - 1e-15).tolist()
+    pairs = zip(label.tolist(), clipped, strict=True)
+    return np.array([-math.log(said) if came_true == 1 else -math.log1p(-said) for came_true, said in pairs])
 
 
 def _block_resamples(days: int, generator: np.random.Generator) -> np.ndarray:

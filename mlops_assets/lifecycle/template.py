@@ -96,7 +96,7 @@ class ClassifierSkill(_Template):
 
 
 class FoldGap(_Template):
-    """Proof that two folds do not share prices."""
+    """Proof that no label of a fold is learned after the next fold begins; features may still look back across."""
 
     earlier: Text
     later: Text

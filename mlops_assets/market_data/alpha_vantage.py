@@ -80,6 +80,7 @@ class AlphaVantage:
         self.index_symbols = frozenset(index_symbols)
         self._api_key, self._base_url, self._proxy = api_key, base_url, proxy
         self._attempts, self._timeout_seconds, self._sleep = attempts, timeout_seconds, sleep
+        self._calls_a_minute = calls_a_minute
         self._limiter = CallLimiter(calls=calls_a_minute, window_seconds=60.0, monotonic=monotonic, sleep=sleep)
 
     def __repr__(self) -> str:
@@ -149,7 +150,10 @@ class AlphaVantage:
             raise SourceUnavailable(
                 source=self.name,
                 problem=f"no bars of {symbol} after {self._attempts} attempts: {self._masked(_words(problem))}",
-                remedy="Try again later; if it is the rate, ask for fewer calls a minute in the settings.",
+                remedy=(
+                    f"Try again later. This program makes at most {self._calls_a_minute} calls a minute: if the vendor "
+                    "still says that is too fast, something else calls with the same key."
+                ),
             ) from None
 
     def _ask(self, client: httpx.Client, symbol: str) -> Mapping[str, Mapping[str, str]]:

@@ -12,6 +12,7 @@ import polars as pl
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
+from mlops_assets.ledger.store import Ledger
 from mlops_assets.market_data import bars as bars_module
 from mlops_assets.market_data import checks
 from mlops_assets.market_data.automation import daily_ingestion
@@ -20,12 +21,14 @@ from mlops_assets.market_data.calendar import TradingCalendar
 from mlops_assets.market_data.ingestion import Ingestion, expected_last_session, ingest, schedule_of
 from mlops_assets.market_data.plots import bars_figure
 from mlops_assets.market_data.quarantine import QUARANTINE_COLUMNS
+from mlops_assets.market_data.readings import record_reading
 from mlops_assets.market_data.sources import BarSource
 from mlops_assets.market_data.validation import ErrorBudget
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
 from mlops_assets.orchestration.timing import check_when_refreshed
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
+from mlops_assets.storage.sql.database import Database
 
 OWNER = "team:data-engineering"
 GROUP = "market_data"
@@ -87,6 +90,8 @@ def _bars_asset(budget: ErrorBudget) -> dg.AssetsDefinition:
         snapshots: dg.ResourceParam[SnapshotStore],
         calendar: dg.ResourceParam[TradingCalendar],
         clock: dg.ResourceParam[Clock],
+        database: dg.ResourceParam[Database],
+        journal: dg.ResourceParam[Ledger],
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
         read = ingest(market, calendar, as_of=clock.now(), progress=context.log.info)
@@ -96,6 +101,15 @@ def _bars_asset(budget: ErrorBudget) -> dg.AssetsDefinition:
         quarantine = snapshots.publish(QUARANTINE, set_aside, provenance=provenance, actor=actor.name)
         budget.enforce(read.validation, source=market.name)
         published = snapshots.publish(BARS, to_table(read.bars, BAR_COLUMNS), provenance=provenance, actor=actor.name)
+        if market.fingerprint() is None:
+            record_reading(
+                published,
+                source=read.source,
+                read_at=read.read_at,
+                database=database,
+                journal=journal,
+                actor=actor.name,
+            )
         return snapshot_result(
             published, source=market.description, quarantine_snapshot=quarantine.id, **_ingestion_metadata(read)
         )

@@ -7,6 +7,7 @@ as far as possible and left to validation.
 from __future__ import annotations
 
 import io
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -166,5 +167,5 @@ def _header(file: Path) -> list[str]:
         except (OSError, pl.exceptions.PolarsError) as problem:
             raise _not_parquet(file.name, problem) from problem
     with file.open("rb") as stream:
-        first = read_csv(stream.readline(), file.name)
-    return _canonical(first.names, file.name)
+        first = next((line for line in stream if line.removeprefix(BOM_UTF8).strip(b"\r\n")), b"")
+    return _canonical(read_csv(first, file.name).names, file.name)

@@ -11,6 +11,7 @@ import polars as pl
 
 from mlops_assets.market_data.bars import BARS, build_bars
 from mlops_assets.market_data.calendar import TradingCalendar
+from mlops_assets.market_data.readings import Entries, last_reading
 from mlops_assets.market_data.sources import BarSource, Progress
 from mlops_assets.market_data.validation import Validation, validate
 from mlops_assets.storage.parquet.snapshots import Snapshot
@@ -18,9 +19,13 @@ from mlops_assets.storage.parquet.snapshots import Snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingestion:
-    """What one reading of a source gave: bars, what was set aside, and the fingerprint of the content read."""
+    """What one reading of a source gave: bars, what was set aside, and the fingerprint of the content read.
+
+    `read_at` is when the reading began: what a vendor publishes while it lasts may be missing.
+    """
 
     source: str
+    read_at: datetime
     source_fingerprint: str
     bars: pl.DataFrame
     validation: Validation
@@ -50,7 +55,9 @@ def ingest(source: BarSource, calendar: TradingCalendar, *, as_of: datetime, pro
         publication_lag=source.publication_lag,
         index_symbols=source.index_symbols,
     )
-    return Ingestion(source=source.name, source_fingerprint=raw.fingerprint, bars=bars, validation=validation)
+    return Ingestion(
+        source=source.name, read_at=as_of, source_fingerprint=raw.fingerprint, bars=bars, validation=validation
+    )
 
 
 def schedule_of(calendar: TradingCalendar, days: pl.Series, as_of: datetime) -> pl.DataFrame:
@@ -79,11 +86,12 @@ class Heads(Protocol):
 
 
 def bars_are_current(
-    snapshots: Heads, source: BarSource, code_version: str, *, calendar: TradingCalendar, at: datetime
+    snapshots: Heads, ledger: Entries, source: BarSource, code_version: str, *, calendar: TradingCalendar, at: datetime
 ) -> bool:
     """Tell whether the stored bars were made from what `source` holds at an instant, by this code.
 
-    A source that can't tell its content without a call is current if it was read after its last publication.
+    A source that can't tell its content without a call is current if it was read after its last publication, whether
+    or not the reading found something new.
     """
     head = snapshots.find_head(BARS)
     if head is None or head.code_version != code_version or source_key(source.name) not in head.inputs:
@@ -91,4 +99,5 @@ def bars_are_current(
     if (found := source.fingerprint()) is not None:
         return head.inputs == {source_key(source.name): found}
     last_session = calendar.latest_closed(at - source.publication_lag)
-    return head.created_at > calendar.close_of(last_session) + source.publication_lag
+    read_at = last_reading(ledger, head)
+    return read_at is not None and read_at > calendar.close_of(last_session) + source.publication_lag

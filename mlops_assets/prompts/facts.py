@@ -2,8 +2,9 @@
 
 A number with an anchor, `[[covid_crash.sma_crossover.total_return|12.3%]]`, names its KPI and is compared exactly. The
 anchor may name a difference, `[[covid_crash.a.total_return - covid_crash.b.total_return|1.2%p]]`, and a date. A number
-without an anchor is bound to the metric and the strategy named nearest to it; where that proves nothing it is
-unsupported. Numbers in words ("doubled"), superlatives and trends are not read.
+without an anchor is bound to the metric and the strategy named nearest to it. It is unsupported where its sentence
+names no metric, or no strategy while several have that metric: it may equal a KPI by chance. Numbers in words
+("doubled"), superlatives and trends are not read.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from itertools import permutations
 from typing import Literal, Protocol
 
 from mlops_assets.kernel.errors import near_misses
@@ -246,41 +248,71 @@ def _judge_free(
     quantity: Quantity, sentence: str, metrics: Sequence[Mention], entities: Sequence[Mention], facts: Facts
 ) -> _Judgement:
     metric = nearest(metrics, sentence, start=quantity.start, end=quantity.end)
+    if metric is None:
+        return Verdict.UNSUPPORTED, "it has no anchor and its sentence names no metric", None, None
+    if quantity.unit == "percent_points":
+        return _judge_free_difference(quantity, metric, entities, facts)
     entity = nearest(entities, sentence, start=quantity.start, end=quantity.end)
     bound = {
         key: kpi
         for key, kpi in facts.kpis.items()
-        if (metric is None or key.rsplit(".", 1)[-1] in metric.names)
-        and (entity is None or key.split(".")[1] in entity.names)
+        if _metric_of(key) in metric.names and (entity is None or _entity_of(key) in entity.names)
     }
-    if quantity.unit == "percent_points":
-        return _judge_free_difference(quantity, metric, facts)
+    is_told_whose = entity is not None or len({_entity_of(key) for key in bound}) == 1
     signed = _signed(quantity, sentence)
     comparable = {key: kpi for key, kpi in bound.items() if signed.unit in _SCALES.get(kpi.unit, {})}
     for key, kpi in comparable.items():
         stored, scale = Decimal(repr(kpi.value)), _SCALES[kpi.unit][signed.unit]
-        is_loss = key.rsplit(".", 1)[-1] in _LOSSES
+        is_loss = _metric_of(key) in _LOSSES
         if _agrees(signed, stored, scale) or (is_loss and _agrees(quantity, -stored, scale)):
-            return Verdict.SUPPORTED, "it matches a stored KPI without naming it", key, kpi.value
-    if metric is None or not bound:
+            if not is_told_whose:
+                return (
+                    Verdict.UNSUPPORTED,
+                    f"it equals {key}, but its sentence does not say whose it is",
+                    key,
+                    kpi.value,
+                )
+            return Verdict.SUPPORTED, "it is the stored KPI that its sentence names", key, kpi.value
+    if not bound:
         return Verdict.UNSUPPORTED, "it has no anchor and no stored KPI matches it", None, None
     key, kpi = next(iter((comparable or bound).items()))
     problem = f"{key} is {kpi.value:.6g} ({kpi.unit})"
     return Verdict.CONTRADICTED, problem, key, kpi.value
 
 
-def _judge_free_difference(quantity: Quantity, metric: Mention | None, facts: Facts) -> _Judgement:
-    """Look for two candidates whose values of one metric differ by the printed percentage points, in either order."""
-    fractions = [(key, kpi.value) for key, kpi in facts.kpis.items() if kpi.unit == "fraction"]
-    for key, value in fractions:
-        for other, subtracted in fractions:
-            is_pair = key != other and key.rsplit(".", 1)[-1] == other.rsplit(".", 1)[-1]
-            if not is_pair or (metric is not None and key.rsplit(".", 1)[-1] not in metric.names):
-                continue
-            difference = Decimal(repr(value)) - Decimal(repr(subtracted))
-            if _agrees(quantity, difference, Decimal("0.01")):
-                return Verdict.SUPPORTED, "it matches a difference", f"{key}{DIFFERENCE}{other}", float(difference)
+def _judge_free_difference(
+    quantity: Quantity, metric: Mention, entities: Sequence[Mention], facts: Facts
+) -> _Judgement:
+    """Look for two candidates whose values of the metric differ by the printed percentage points, in either order.
+
+    Where more than two have the metric, the sentence must name both.
+    """
+    fractions = {
+        key: Decimal(repr(kpi.value))
+        for key, kpi in facts.kpis.items()
+        if kpi.unit == "fraction" and _metric_of(key) in metric.names
+    }
+    holders: dict[str, set[str]] = {}
+    for key in fractions:
+        holders.setdefault(_metric_of(key), set()).add(_entity_of(key))
+    named = {name for one in entities for name in one.names}
+    for key, other in permutations(fractions, 2):
+        pair = {_entity_of(key), _entity_of(other)}
+        is_told_whose = pair <= named or pair == holders[_metric_of(key)]
+        if _metric_of(key) != _metric_of(other) or not is_told_whose:
+            continue
+        difference = fractions[key] - fractions[other]
+        if _agrees(quantity, difference, Decimal("0.01")):
+            return Verdict.SUPPORTED, "it matches a difference", f"{key}{DIFFERENCE}{other}", float(difference)
     return Verdict.UNSUPPORTED, "it has no anchor and no difference of stored KPIs matches it", None, None
+
+
+def _entity_of(key: str) -> str:
+    return key.split(".")[1]
+
+
+def _metric_of(key: str) -> str:
+    return key.rsplit(".", 1)[-1]
 
 
 def _signed(quantity: Quantity, sentence: str) -> Quantity:

@@ -74,7 +74,7 @@ def _subjects(services: ServiceFactory) -> dict[str, APIRouter]:
     return {
         "features": features.router(pages),
         "lifecycle": lifecycle.router(services.models, services.deployments, experiments, services.blobs),
-        "evaluation": evaluation.router(services.reports),
+        "evaluation": evaluation.router(services.reports, services.models),
     }
 
 

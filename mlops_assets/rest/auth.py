@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -92,20 +93,48 @@ Caller = Annotated[Principal, Depends(authenticated)]
 
 
 def ensure_token(path: Path) -> str:
-    """Return the token of a file; make the file, readable by its owner alone, if there is none."""
+    """Return the token of a file; make the file, readable by its owner alone, if there is none.
+
+    Processes that start together agree: the name appears with the whole token behind it, and only once.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            if token := path.read_text(encoding="ascii").strip():
+                return token
+            _remove_empty(path)
+        except FileNotFoundError:
+            pass
+        _offer_token(path)
+
+
+def _offer_token(path: Path) -> None:
+    """Give a new token the file's name, unless a file has that name by now."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        token = path.read_text(encoding="ascii").strip()
-        if token:
-            return token
-        path.unlink()  # left empty by a crash
-        return ensure_token(path)
-    token = secrets.token_urlsafe(_TOKEN_BYTES)
-    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-        stream.write(token + "\n")
-    return token
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
+def _remove_empty(path: Path) -> None:
+    """Remove a file that a crash of an earlier version left empty, and never one that took its name meanwhile."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        path.unlink(missing_ok=True)
+        return
+    with path.open("rb") as empty:
+        fcntl.flock(empty, fcntl.LOCK_EX)  # whoever removes it holds this
+        is_still_named = os.path.samestat(os.fstat(empty.fileno()), path.stat())
+        if is_still_named and not empty.read().strip():
+            path.unlink()
 
 
 def token_hash(token: str) -> str:

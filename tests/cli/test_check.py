@@ -14,6 +14,7 @@ def test_the_tests_are_last_and_get_the_other_arguments():
         "lint",
         "types",
         "floors",
+        "docs",
         "definitions",
         "tests",
     ]

@@ -52,6 +52,11 @@ def test_the_feature_that_matters_comes_first_and_shares_add_up(explanations):
     assert found[0].mean_absolute_shap == pytest.approx(explanations["shap_alpha_1d"].abs().mean())
 
 
+def test_a_window_without_explained_rows_is_said(explanations):
+    with pytest.raises(DataNotComplete, match="no explained row"):
+        importances(explanations.clear())
+
+
 def test_nothing_to_explain_is_said():
     only_train = pl.DataFrame(pl.from_arrow(training_set())).filter(pl.col("fold") == "train")
     with pytest.raises(DataNotComplete, match="nothing to explain"):

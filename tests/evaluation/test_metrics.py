@@ -11,6 +11,7 @@ from mlops_assets.evaluation import metrics
 from mlops_assets.evaluation.market import market_of
 from mlops_assets.evaluation.metrics import METRICS, RELATIVE_METRICS, compare, deepest_drawdown, measure, round_trips
 from mlops_assets.evaluation.replay import replay
+from tests.evaluation.processors import printed_on_each
 from tests.evaluation.worlds import curve, fill, real_bars, scenario
 
 # returns +10 %, -10 %, +10 %: mean 1/30, sample variance 2 * (1/15)^2 + (2/15)^2 over 2 = 0.04 / 3
@@ -85,6 +86,32 @@ def test_every_metric_carries_its_definition():
     for metric in (*METRICS, *RELATIVE_METRICS):
         assert len(metric.definition) > 30
         assert "\n" not in metric.definition
+
+
+METRICS_OF_RANDOM_ACCOUNTS = """
+import numpy as np
+from mlops_assets.evaluation.metrics import compare, measure
+from tests.evaluation.worlds import curve
+
+generator = np.random.default_rng(3)
+for days in range(900, 1000):
+    market = generator.normal(0.0003, 0.01, days)
+    own = 0.7 * market + generator.normal(0.0001, 0.004, days)
+    account, base = (curve((1e5 * np.cumprod(1 + returns)).tolist()) for returns in (own, market))
+    print(sorted(measure(account).items()), sorted(compare(account, base).items()))
+"""
+
+
+def test_no_processor_changes_a_bit_of_any_metric():
+    (printed,) = printed_on_each(METRICS_OF_RANDOM_ACCOUNTS)
+    assert printed.count("beta") == 100
+
+
+def test_the_order_in_which_a_processor_adds_can_not_show_in_a_metric():
+    # (1e16 + 1) - 1e16 is 0 added from the left: fsum rounds once, and the mean of these is 1 / 3
+    exposures = curve([100.0, 100.0, 100.0])
+    exposures.exposure[:] = [1e16, 1.0, -1e16]
+    assert metrics.exposure(exposures, exposures) == 1 / 3
 
 
 def test_ffn_agrees_where_its_definitions_are_ours():

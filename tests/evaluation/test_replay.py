@@ -33,8 +33,10 @@ def test_costs_leave_the_account_and_purchases_leave_room_for_them():
 
 
 def test_purchases_beyond_the_cash_are_scaled_by_one_factor():
-    result = replay(market([1.0, 1.0], [1.0, 1.0]), np.array([[0.9, 0.3], [NAN, NAN]]), scenario())
-    assert [fill.quantity for fill in result.fills] == pytest.approx([750.0, 250.0], rel=1e-15)
+    prices = market([1.0, 1.0, 2.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0])
+    result = replay(prices, np.array([[0.5, NAN, NAN], [NAN, 0.3, 0.2], [NAN] * 3]), scenario())
+    # A doubled: of 1500 the targets ask for 450 and 300, and 500 are there
+    assert [fill.quantity for fill in result.fills] == pytest.approx([500.0, 300.0, 200.0], rel=1e-15)
     assert result.cash[-1] == pytest.approx(0.0, abs=1e-9)
 
 
@@ -80,6 +82,41 @@ def test_a_signal_that_cannot_be_traded_is_refused(bad):
         replay(market([1.0, 1.0]), np.array([[bad], [NAN]]), scenario())
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[0.3, 0.3], [0.9, 0.3], [0.9, 0.9]],
+        [[0.9, 0.1], [NAN, 0.3], [NAN, NAN]],  # NaN leaves the 0.9 in force
+    ],
+)
+def test_targets_over_all_equity_are_refused_by_the_first_day(rows):
+    with pytest.raises(InvalidSignal, match=r"2020-01-03 add up to 1\.2 "):
+        replay(market([1.0] * 3, [1.0] * 3), np.array(rows), scenario())
+
+
+def test_targets_over_all_equity_in_the_warm_up_that_are_no_longer_in_force_are_not_refused():
+    prices = market([1.0] * 4, [1.0] * 4, window_start=2)
+    result = replay(prices, np.array([[0.9, 0.9], [NAN, NAN], [0.5, 0.5], [NAN, NAN]]), scenario())
+    assert len(result.fills) == 2
+    with pytest.raises(InvalidSignal, match="2020-01-04"):
+        replay(prices, np.array([[0.9, 0.9], [NAN, NAN], [0.5, NAN], [NAN, NAN]]), scenario())
+
+
+def test_the_position_limit_is_applied_before_targets_are_added_up():
+    targets = np.array([[1.0, 1.0, 1.0], [NAN] * 3])
+    assert len(replay(market(*[[1.0, 1.0]] * 3), targets, scenario(position_limit=1 / 3)).fills) == 3
+    with pytest.raises(InvalidSignal, match="position limit"):
+        replay(market(*[[1.0, 1.0]] * 3), targets, scenario(position_limit=0.34))
+
+
+def test_targets_may_round_a_little_above_all_equity():
+    prices, half = market([1.0, 1.0], [1.0, 1.0]), np.nextafter(0.5, 1)
+    assert half + half > 1
+    assert len(replay(prices, np.array([[half, half], [NAN, NAN]]), scenario()).fills) == 2
+    with pytest.raises(InvalidSignal, match="add up"):
+        replay(prices, np.array([[0.5 + 1e-9, 0.5 + 1e-9], [NAN, NAN]]), scenario())
+
+
 def test_a_signal_of_another_shape_is_refused():
     with pytest.raises(InvalidSignal, match="one per bar"):
         replay(market([1.0, 1.0]), np.zeros((1, 1)), scenario())
@@ -103,7 +140,7 @@ TARGETS = arrays(np.float64, (8, 3), elements=st.one_of(st.floats(0, 1), st.just
 def test_the_account_never_borrows_and_always_adds_up(prices, targets):
     costs = {"commission_bps": 10, "slippage_bps": 5}
     table = market(*prices.T.tolist())
-    result = replay(table, targets, scenario(costs=costs, position_limit=0.5))
+    result = replay(table, targets, scenario(costs=costs, position_limit=1 / 3))
     assert result.cash.min() > -1e-12 * result.equity.max()  # nothing but rounding
     held = dict.fromkeys(table.symbols, 0.0)
     cash = 1_000.0
@@ -119,7 +156,7 @@ def test_the_account_never_borrows_and_always_adds_up(prices, targets):
 @settings(deadline=None)
 @given(PRICES, TARGETS, st.permutations([0, 1, 2]))
 def test_the_order_of_symbols_changes_no_bit_of_the_equity(prices, targets, order):
-    spec = scenario(costs={"commission_bps": 10, "slippage_bps": 5})
+    spec = scenario(costs={"commission_bps": 10, "slippage_bps": 5}, position_limit=1 / 3)
     straight = replay(market(*prices.T.tolist()), targets, spec)
     shuffled = replay(market(*prices[:, order].T.tolist()), targets[:, order], spec)
     assert straight.equity.tobytes() == shuffled.equity.tobytes()

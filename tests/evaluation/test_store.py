@@ -72,6 +72,15 @@ def test_the_latest_report_is_the_one_sealed_last_even_if_it_is_an_old_one(house
     ]
 
 
+def test_sealings_name_the_replays_of_the_candidates_the_last_first(house):
+    first, second = sealed(), sealed(0.3)
+    for report in (first, second, first):
+        house.reports.seal(report, actor="dagster")
+    assert [one.report.sha256 for one in house.reports.sealings()] == [first.sha256, second.sha256, first.sha256]
+    assert all(one.runs == {"sma_crossover": "s" * 64} for one in house.reports.sealings("january"))
+    assert house.reports.sealings("february") == []
+
+
 def test_a_kpi_is_read_from_the_latest_report_by_its_key(house):
     report = sealed()
     house.reports.seal(report, actor="dagster")

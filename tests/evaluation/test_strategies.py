@@ -6,9 +6,13 @@ import pytest
 from mlops_assets.catalog.strategies import buy_and_hold, signal_ml, sma_crossover
 from mlops_assets.evaluation.checks import prefix_invariance
 from mlops_assets.evaluation.market import Market
-from tests.evaluation.worlds import market
+from mlops_assets.evaluation.replay import replay
+from tests.evaluation.worlds import market, scenario
 
 NAN = math.nan
+SHIPPED = pytest.mark.parametrize(
+    "module", [buy_and_hold, sma_crossover, signal_ml], ids=lambda module: module.STRATEGY.name
+)
 
 
 def probable(rows: list[list[float]], window_start: int = 0) -> Market:
@@ -53,16 +57,26 @@ def test_signal_ml_without_probabilities_says_so():
         signal_ml.STRATEGY.signal(market([1.0, 1.0]), **signal_ml.STRATEGY.parameters)
 
 
-@pytest.mark.parametrize("module", [buy_and_hold, sma_crossover, signal_ml], ids=lambda one: one.STRATEGY.name)
-def test_no_shipped_strategy_sees_the_future(module):
+@pytest.fixture(scope="module")
+def world() -> Market:
     generator = np.random.default_rng(7)
     prices = 100 * np.exp(np.cumsum(generator.normal(0, 0.02, (300, 8)), axis=0))
-    world = Market(
+    return Market(
         dates=np.datetime64("2020-01-02") + np.arange(300),
         symbols=tuple("ABCDEFGH"),
         prices=prices,
         probabilities=generator.uniform(0.3, 0.7, prices.shape),
         window_start=100,
     )
+
+
+@SHIPPED
+def test_no_shipped_strategy_sees_the_future(module, world):
     targets = module.STRATEGY.signal(world, **module.STRATEGY.parameters)
     assert prefix_invariance(module.STRATEGY, world, targets, cuts=200).is_passed
+
+
+@SHIPPED
+def test_no_shipped_strategy_asks_for_more_than_all_equity(module, world):
+    targets = module.STRATEGY.signal(world, **module.STRATEGY.parameters)
+    assert replay(world, targets, scenario(position_limit=1.0)).fills

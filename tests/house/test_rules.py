@@ -17,6 +17,7 @@ READS_THE_ENVIRONMENT = {
     "__main__.py",  # runs before settings can be imported
     "storage/failpoints.py",  # how a crash test reaches into a child process
 }
+THE_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 HEAVY = ("evidently", "shap", "mlflow", "wandb", "lightgbm", "sklearn", "matplotlib", "pandas", "exchange_calendars")
 
 
@@ -46,14 +47,31 @@ def test_only_the_settings_read_the_environment():
     assert readers - READS_THE_ENVIRONMENT == set()
 
 
+@pytest.mark.parametrize(
+    ("code", "is_reader"),
+    [
+        ("import os; os.environ['A']", True),
+        ("import os; os.getenv('A')", True),
+        ("from os import environ", True),
+        ("from os import getenv as asked, path", True),
+        ("from os import path", False),
+        ("from settings import environ", False),
+        ("import os; os.getpid()", False),
+    ],
+)
+def test_a_reader_of_the_environment_is_recognised(code: str, is_reader: bool):
+    assert reads_environment(ast.parse(code)) is is_reader
+
+
 def reads_environment(tree: ast.Module) -> bool:
-    return any(
-        isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "os"
-        and node.attr in {"environ", "environb", "getenv"}
-        for node in ast.walk(tree)
-    )
+    return any(_names_the_environment(node) for node in ast.walk(tree))
+
+
+def _names_the_environment(node: ast.AST) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "os" and any(one.name in THE_ENVIRONMENT for one in node.names)
+    is_of_os = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+    return is_of_os and node.attr in THE_ENVIRONMENT
 
 
 def test_the_bootstrap_needs_nothing_but_the_standard_library_of_an_old_python():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -15,8 +16,9 @@ from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.kpis.facts import gather_facts
 from mlops_assets.kpis.measures import Facts, Kpi, measure
 from mlops_assets.ledger.store import Ledger
+from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
-from mlops_assets.storage.sql.tables import dataset_head, drift_event, prompt_evaluation, replay
+from mlops_assets.storage.sql.tables import drift_event, prompt_evaluation, replay
 
 AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NOTHING = Facts(
@@ -82,13 +84,35 @@ def test_a_lead_time_is_a_median_and_shorter_is_better():
     assert late.is_met is False
 
 
-def test_replays_count_as_explained_when_their_model_is(database: Database):
-    insert_replay(database, 1)
-    insert_replay(database, 2, **{"predictions/m": "f"})
-    insert_replay(database, 3, **{"predictions/other": "f"})
-    insert(database, dataset_head, dataset="explanations/m", version=1)
+def explain(snapshots: SnapshotStore, model: str, version: str) -> None:
+    inputs = {f"models/{model}": version, "training_sets/t": "f"}
+    rows = pa.table({"shap_x": [float(len(version))]})
+    provenance = Provenance(code_version="c", inputs=inputs)
+    snapshots.publish(f"explanations/{model}", rows, provenance=provenance, actor="dagster")
+
+
+def explained_of(database: Database) -> tuple[int, int, int]:
     facts = gather_facts(database)
-    assert (facts.replays, facts.model_driven_replays, facts.model_driven_replays_with_explanations) == (3, 2, 1)
+    return facts.replays, facts.model_driven_replays, facts.model_driven_replays_with_explanations
+
+
+def test_replays_count_as_explained_when_their_model_is(database: Database, snapshots: SnapshotStore):
+    insert_replay(database, 1)
+    insert_replay(database, 2, **{"predictions/m": "f", "models/m": "first"})
+    insert_replay(database, 3, **{"predictions/other": "f", "models/other": "first"})
+    explain(snapshots, "m", "first")
+    assert explained_of(database) == (3, 2, 1)
+
+
+def test_explanations_of_one_version_say_nothing_of_another(database: Database, snapshots: SnapshotStore):
+    insert_replay(database, 1, **{"predictions/m": "f", "models/m": "first"})
+    insert_replay(database, 2, **{"predictions/m": "g", "models/m": "second"})
+    insert_replay(database, 3, **{"predictions/m": "h", "models/m": "third"})
+    explain(snapshots, "m", "first")
+    assert explained_of(database) == (3, 3, 1)
+    explain(snapshots, "m", "second")  # what explained the first is history now, and counts
+    explain(snapshots, "another", "third")
+    assert explained_of(database) == (3, 3, 2)
 
 
 def test_lead_times_run_from_submission_to_the_deciding_verdict(database: Database, ledger: Ledger):

@@ -1,15 +1,18 @@
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import pyarrow as pa
 import pytest
 
+from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.lifecycle.assets import drift_definitions, model_definitions
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.orchestration.declared import key
-from mlops_assets.storage.parquet.snapshots import Provenance
+from mlops_assets.orchestration.results import snapshot_result
+from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from tests.lifecycle.worlds import FEATURES, Stores, momentum_view, resources, small_spec, stores, training_set
 
 MODEL, PREDICTIONS, DRIFT = (
@@ -32,19 +35,22 @@ class Reports:
     def __init__(self, kept: Stores) -> None:
         self._kept = kept
 
+    def record(self, sha256: str) -> Mapping[str, object]:
+        return {"results": {}, "gates": []}
+
     def find_latest(self, name: str) -> Report:
         latest = self._kept.models.latest("signal_classifier")
         return Report(sha256="a" * 64, inputs={"models/signal_classifier": latest.fingerprint})
 
 
 @dg.asset(key=VIEW)
-def feature_view() -> dg.MaterializeResult:
-    return dg.MaterializeResult()
+def feature_view(snapshots: dg.ResourceParam[SnapshotStore]) -> dg.MaterializeResult:
+    return snapshot_result(snapshots.head("features/momentum"))
 
 
 @dg.asset_check(asset=VIEW, name="look_ahead")
 def look_ahead() -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=True)
+    return dg.AssetCheckResult(passed=True, metadata={"cuts": ["2014-05-02", "2020-02-19"], "rows_compared": 5200})
 
 
 def _graph(spec: ModelSpec) -> list:
@@ -57,14 +63,21 @@ def _filled(home: Path) -> Stores:
     table = training_set(signal=1.0)
     provenance = Provenance(code_version="1", inputs={})
     kept.snapshots.publish("datasets/signal_daily", table, provenance=provenance, actor="test")
-    features = table.select(["symbol", "date", "event_at", "known_at", *FEATURES])
-    kept.snapshots.publish("features/momentum", features, provenance=provenance, actor="test")
+    _publish_features(kept, table)
     return kept
 
 
-def _run(kept: Stores, instance: dg.DagsterInstance, *keys: dg.AssetKey) -> dg.ExecuteInProcessResult:
+def _publish_features(kept: Stores, rows: pa.Table) -> None:
+    features = rows.select(["symbol", "date", "event_at", "known_at", *FEATURES])
+    provenance = Provenance(code_version="1", inputs={})
+    kept.snapshots.publish("features/momentum", features, provenance=provenance, actor="test")
+
+
+def _run(
+    kept: Stores, instance: dg.DagsterInstance, *keys: dg.AssetKey, spec: ModelSpec | None = None
+) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        _graph(small_spec()),
+        _graph(spec or small_spec()),
         instance=instance,
         resources=resources(kept, reports=Reports(kept)),
         selection=dg.AssetSelection.assets(*keys),
@@ -116,6 +129,20 @@ def test_training_again_tracks_a_new_run_and_registers_nothing_new(tmp_path: Pat
     assert [version.run_id for version in kept.models.list()] == ids[:1]
 
 
+def test_after_a_declaration_is_reverted_predictions_are_of_the_version_that_training_reports(tmp_path: Path):
+    kept = _filled(tmp_path)
+    changed = replace(small_spec(), params=replace(small_spec().params, learning_rate=0.3))
+    reported = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for spec in (small_spec(), changed, small_spec()):
+            run = _run(kept, instance, MODEL, PREDICTIONS, spec=spec)
+            (event,) = run.asset_materializations_for_node("models__signal_classifier")
+            reported.append(event.metadata["version"].value)
+    assert reported == [1, 2, 1]
+    used = kept.snapshots.head("predictions/signal_classifier").inputs["models/signal_classifier"]
+    assert used == kept.models.get("signal_classifier", 1).fingerprint
+
+
 @pytest.mark.parametrize("stale", [False, True])
 def test_a_request_without_a_current_look_ahead_check_names_it(tmp_path: Path, stale: bool):
     kept = _filled(tmp_path)
@@ -123,12 +150,43 @@ def test_a_request_without_a_current_look_ahead_check_names_it(tmp_path: Path, s
         _run(kept, instance, MODEL, DRIFT)
         if stale:
             _run(kept, instance, VIEW)
-            dg.materialize([feature_view], instance=instance)
+            dg.materialize([feature_view], instance=instance, resources={"snapshots": kept.snapshots})
         _explain(kept)
         asked = _run(kept, instance, DEPLOYMENT)
     (failure,) = asked.get_step_failure_events()
     assert "look_ahead.momentum" in str(failure.event_specific_data)
     assert kept.deployments.list() == []
+
+
+def test_a_look_ahead_check_of_another_snapshot_than_readers_get_does_not_count(tmp_path: Path):
+    kept = _filled(tmp_path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        _run(kept, instance, VIEW, MODEL, DRIFT)
+        _publish_features(kept, training_set(seed=2))
+        _explain(kept)
+        asked = _run(kept, instance, DEPLOYMENT)
+    (failure,) = asked.get_step_failure_events()
+    assert "look_ahead.momentum" in str(failure.event_specific_data)
+
+
+def test_the_evidence_of_the_look_ahead_item_is_what_the_check_found(tmp_path: Path):
+    kept = _filled(tmp_path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        _run(kept, instance, VIEW, MODEL, DRIFT)
+        _explain(kept)
+        _run(kept, instance, DEPLOYMENT)
+    (pending,) = kept.deployments.list()
+    (item,) = [item for item in pending.checklist if item["name"] == "look_ahead.momentum"]
+    assert item["evidence"] == fingerprint(
+        {
+            "view": "momentum",
+            "check": "look_ahead",
+            "is_passed": True,
+            "snapshot": kept.snapshots.head("features/momentum").fingerprint,
+            "cuts": ["2014-05-02", "2020-02-19"],
+            "rows_compared": 5200,
+        }
+    )
 
 
 def test_every_asset_says_what_it_is():

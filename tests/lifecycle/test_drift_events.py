@@ -1,16 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 import pytest
-import sqlalchemy as sa
 
-from mlops_assets.kernel.errors import NotFound
+from mlops_assets.kernel.errors import Conflict, NotFound
 from mlops_assets.lifecycle.automation import drift_sensor
 from mlops_assets.lifecycle.drift import DriftResult, FeatureDrift, Score, Statistic, as_table
-from mlops_assets.lifecycle.drift_events import Severity, Status, severity_of
+from mlops_assets.lifecycle.drift_events import Severity, Status, acknowledge, escalate, event_for, resolve, severity_of
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot
-from mlops_assets.storage.sql.tables import drift_event
 from tests.lifecycle.worlds import NOW, Stores, resources, stores
 
 SUBJECT = "drift/momentum"
@@ -78,6 +77,8 @@ def test_a_tick_opens_one_event_for_each_feature_beyond_its_limit(kept: Stores):
     assert (b.metric_name, b.metric_value, b.threshold) == ("b:wasserstein", 0.65, 0.5)
     assert (b.severity, b.status, b.snapshot_fingerprint) == (Severity.MEDIUM, Status.OPEN, published.fingerprint)
     assert (c.metric_name, c.severity) == ("c:not_measured", Severity.HIGH)
+    assert (c.metric_value, c.threshold) == (None, None)
+    assert [event.metadata["value"].value for event in result.asset_events] == [0.65, "not measured"]
     assert "the column is String" in c.message
     assert result.cursor == "1"
     assert len(result.asset_events) == 2
@@ -96,16 +97,135 @@ def test_evaluating_a_tick_again_changes_nothing(kept: Stores):
 def test_drift_that_goes_on_stays_one_event_until_it_is_resolved(kept: Stores):
     _publish(kept, _feature("a", 1.3))
     _tick(kept, None)
-    _publish(kept, _feature("a", 1.6))
-    _tick(kept, "1")
-    (only,) = kept.drift_events.list(status=Status.OPEN)
-    with kept.database.begin() as connection:
-        connection.execute(sa.update(drift_event).values(status=Status.RESOLVED))
-    _publish(kept, _feature("a", 2.1))
+    _publish(kept, _feature("a", 1.4))
+    assert len(_tick(kept, "1").asset_events) == 0
+    (only,) = kept.drift_events.list()
+    kept.drift_events.resolve(only.id, actor="ann", note="the split of 2:1 was missing")
+    _publish(kept, _feature("a", 1.35))
     _tick(kept, "2")
-    again = kept.drift_events.list(status=Status.OPEN)
-    assert [event.severity for event in again] == [Severity.CRITICAL]
-    assert again[0].id != only.id
+    resolved, again = sorted(kept.drift_events.list(), key=lambda event: event.status, reverse=True)
+    assert (resolved.id, resolved.status) == (only.id, Status.RESOLVED)
+    assert (again.status, again.severity) == (Status.OPEN, Severity.MEDIUM)
+
+
+def test_worse_drift_escalates_the_event_that_is_open(kept: Stores):
+    _publish(kept, _feature("a", 1.1))
+    (opened,) = (_tick(kept, None), kept.drift_events.list())[1]
+    worse = _publish(kept, _feature("a", 2.5))
+    result = _tick(kept, "1")
+    (event,) = kept.drift_events.list()
+    assert (event.id, event.detected_at) == (opened.id, opened.detected_at)
+    assert (opened.severity, event.severity) == (Severity.LOW, Severity.CRITICAL)
+    assert (event.metric_value, event.snapshot_fingerprint) == (1.25, worse.fingerprint)
+    assert "2.50 times" in event.message
+    assert len(result.asset_events) == 1
+    (entry,) = kept.ledger.entries(action="drift_event.escalate")
+    assert (entry.after, entry.details["severity_before"], entry.details["severity"]) == (event.id, "low", "critical")
+
+
+def test_escalating_twice_is_escalating_once_and_an_event_never_gets_milder(kept: Stores):
+    for times in (1.1, 2.5, 1.6):
+        _publish(kept, _feature("a", times))
+    results = [_tick(kept, cursor) for cursor in (None, None, "1", "2")]
+    assert [len(result.asset_events) for result in results] == [2, 0, 0, 0]
+    assert [event.severity for event in kept.drift_events.list()] == [Severity.CRITICAL]
+    actions = [entry.action for entry in kept.ledger.entries() if entry.action.startswith("drift_event")]
+    assert actions == ["drift_event.open", "drift_event.escalate"]
+    assert kept.ledger.verify().is_intact
+
+
+def test_a_feature_that_can_no_longer_be_measured_escalates_and_loses_its_numbers(kept: Stores):
+    _publish(kept, _feature("a", 1.1))
+    _publish(kept, FeatureDrift(feature="a", reason="the column is String"))
+    _tick(kept, None)
+    (event,) = kept.drift_events.list()
+    assert (event.metric_name, event.severity) == ("a:not_measured", Severity.HIGH)
+    assert (event.metric_value, event.threshold) == (None, None)
+
+
+def test_an_acknowledged_event_is_open_again_when_the_drift_gets_worse(kept: Stores):
+    _publish(kept, _feature("a", 1.1))
+    _tick(kept, None)
+    (event,) = kept.drift_events.list()
+    kept.drift_events.acknowledge(event.id, actor="ann", note="watching it")
+    _publish(kept, _feature("a", 1.2))
+    _tick(kept, "1")
+    assert kept.drift_events.get(event.id).status is Status.ACKNOWLEDGED
+    _publish(kept, _feature("a", 1.6))
+    _tick(kept, "2")
+    assert kept.drift_events.get(event.id).status is Status.OPEN
+
+
+def test_reading_what_was_resolved_again_opens_nothing(kept: Stores):
+    for times in (1.1, 2.5):
+        _publish(kept, _feature("a", times))
+    _tick(kept, None)
+    (event,) = kept.drift_events.list()
+    kept.drift_events.resolve(event.id, actor="ann", note="retrained")
+    assert len(_tick(kept, None).asset_events) == 0
+    assert [one.status for one in kept.drift_events.list()] == [Status.RESOLVED]
+
+
+def test_acknowledging_and_resolving_leave_who_and_why_in_the_ledger(kept: Stores):
+    _publish(kept, _feature("a", 1.3))
+    _tick(kept, None)
+    (event,) = kept.drift_events.list()
+    acknowledged = kept.drift_events.acknowledge(event.id, actor="ann", note="looking")
+    resolved = kept.drift_events.resolve(event.id, actor="bob", note="retrained")
+    assert (acknowledged.status, resolved.status) == (Status.ACKNOWLEDGED, Status.RESOLVED)
+    assert kept.drift_events.get(event.id) == resolved
+    moves = [
+        (entry.action, entry.actor, entry.reason, entry.after)
+        for entry in kept.ledger.entries(subject=f"{SUBJECT}:a:wasserstein")
+    ][1:]
+    assert moves == [
+        ("drift_event.acknowledge", "ann", "looking", event.id),
+        ("drift_event.resolve", "bob", "retrained", event.id),
+    ]
+
+
+MOVES = {"acknowledge": acknowledge, "resolve": resolve}
+
+
+@pytest.mark.parametrize(
+    ("status", "verb", "after"),
+    [
+        (Status.OPEN, "acknowledge", Status.ACKNOWLEDGED),
+        (Status.OPEN, "resolve", Status.RESOLVED),
+        (Status.ACKNOWLEDGED, "resolve", Status.RESOLVED),
+        (Status.ACKNOWLEDGED, "acknowledge", None),
+        (Status.RESOLVED, "acknowledge", None),
+        (Status.RESOLVED, "resolve", None),
+    ],
+)
+def test_which_moves_a_state_allows(status: Status, verb: str, after: Status | None):
+    event = event_for(_feature("a", 1.3), subject=SUBJECT, snapshot_fingerprint="a" * 64, at=NOW)
+    assert event is not None
+    start = replace(event, status=status)
+    if after is None:
+        with pytest.raises(Conflict, match=f"is {status}"):
+            MOVES[verb](start, actor="ann", note="why")
+        return
+    moved, change = MOVES[verb](start, actor="ann", note="why")
+    assert moved == replace(event, status=after)
+    assert (change.action, change.actor, change.reason) == (f"drift_event.{verb}", "ann", "why")
+
+
+def test_a_resolved_event_and_a_milder_finding_are_not_escalated():
+    low, critical = (
+        event_for(_feature("a", times), subject=SUBJECT, snapshot_fingerprint="a" * 64, at=NOW) for times in (1.1, 2.5)
+    )
+    assert low is not None
+    assert critical is not None
+    for event, seen in ((critical, low), (low, low), (replace(low, status=Status.RESOLVED), critical)):
+        with pytest.raises(Conflict, match="drift event"):
+            escalate(event, seen, actor="dagster")
+
+
+def test_a_move_of_an_unknown_event_names_it(kept: Stores):
+    for move in (kept.drift_events.acknowledge, kept.drift_events.resolve):
+        with pytest.raises(NotFound, match="drift event 'x'"):
+            move("x", actor="ann", note="")
 
 
 def test_features_whose_names_look_alike_have_their_own_events(kept: Stores):

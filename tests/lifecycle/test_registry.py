@@ -4,13 +4,16 @@ from typing import Any
 import lightgbm
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
+from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.errors import IntegrityViolation, NotFound
 from mlops_assets.lifecycle.candidate import train_candidate
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.lifecycle.template import IncompleteMetadata
 from mlops_assets.lifecycle.tracking import RunKey
-from tests.lifecycle.worlds import Stores, small_spec, stores, training_set
+from mlops_assets.storage.sql.tables import model_version
+from tests.lifecycle.worlds import NOW, Stores, small_spec, stores, training_set
 
 CODE, DATA = "c" * 64, "d" * 64
 
@@ -52,16 +55,40 @@ def test_the_same_artifact_data_and_code_are_one_version(kept: Stores, candidate
     assert kept.models.list(model="signal_classifier") == [first, other]
 
 
-def test_each_new_version_has_one_entry_in_the_ledger(kept: Stores, candidate):
-    first = _register(kept, candidate)
-    second = _register(kept, candidate, data="e" * 64)
-    _register(kept, candidate)
+def test_each_version_that_becomes_the_latest_has_one_entry_in_the_ledger(kept: Stores, candidate):
+    first, _again, second, _once_more, back = (
+        _register(kept, candidate, data=data) for data in (DATA, DATA, "e" * 64, "e" * 64, DATA)
+    )
+    assert back == first
     entries = list(kept.ledger.entries(action="model_version.register"))
-    assert [(entry.before, entry.after) for entry in entries] == [
-        (None, first.fingerprint),
-        (first.fingerprint, second.fingerprint),
+    assert [(entry.before, entry.after, entry.subject) for entry in entries] == [
+        (None, first.fingerprint, "models/signal_classifier@1"),
+        (first.fingerprint, second.fingerprint, "models/signal_classifier@2"),
+        (second.fingerprint, first.fingerprint, "models/signal_classifier@1"),
     ]
     assert kept.ledger.verify().is_intact
+
+
+def test_a_version_that_is_registered_again_is_the_latest_again(kept: Stores, candidate):
+    first, second = (_register(kept, candidate, data=data) for data in (DATA, "e" * 64))
+    assert kept.models.latest("signal_classifier") == second
+    _register(kept, candidate)
+    assert kept.models.latest("signal_classifier") == first
+    third = _register(kept, candidate, data="f" * 64)
+    assert (third.version, kept.models.latest("signal_classifier")) == (3, third)
+
+
+def test_the_latest_of_a_model_is_not_that_of_one_whose_name_begins_alike(kept: Stores):
+    with kept.database.begin() as connection:
+        for model, number in (("a_b", 1), ("a_b", 10), ("axb", 11)):
+            row = {"model": model, "version": number, "fingerprint": f"{number}".zfill(64), "metadata": {}}
+            unused = dict.fromkeys(("artifact_sha256", "training_set_fingerprint", "code_version", "run_id"), DATA)
+            rest = {"stage": "experimental", "metrics": {}, "created_at": NOW, "created_by": "tests"}
+            connection.execute(sa.insert(model_version).values({**row, **unused, **rest}))
+        for subject in ("models/a_b@10", "models/a_b@1", "models/axb@11"):
+            kept.ledger.append(connection, Change(actor="tests", action="model_version.register", subject=subject))
+    assert kept.models.latest("a_b").version == 1
+    assert kept.models.latest("axb").version == 11
 
 
 def test_a_version_that_does_not_say_enough_is_refused_with_the_whole_list(kept: Stores, candidate):

@@ -14,7 +14,9 @@ from mlops_assets.lifecycle.skill import (
     information_coefficient,
     reliability,
     score,
+    steady,
 )
+from tests.evaluation.processors import printed_on_each
 
 
 def _rows(days: int = 300, symbols: int = 6, *, seed: int = 0, signal: float = 0.0) -> pl.DataFrame:
@@ -84,6 +86,37 @@ def test_the_gain_is_the_difference_of_the_log_losses():
     model, naive = np.random.default_rng(2).uniform(0.1, 0.9, size=(2, rows.height))
     gain = gain_over(BASE_RATE, rows, model, naive, seed=1)
     assert gain.estimate == pytest.approx(score(rows, naive).log_loss - score(rows, model).log_loss)
+
+
+SKILL_OF_RANDOM_MODELS = """
+import numpy as np
+from mlops_assets.lifecycle.skill import gain_over, score
+from tests.lifecycle.test_skill import _rows
+
+for seed in range(3):
+    rows = _rows(seed=seed)
+    model, naive = np.random.default_rng(seed).uniform(0.1, 0.9, size=(2, rows.height))
+    print(score(rows, model).as_json(), gain_over("base_rate", rows, model, naive, seed=seed).as_json())
+"""
+
+
+def test_no_processor_changes_a_digit_of_the_skill():
+    (printed,) = printed_on_each(SKILL_OF_RANDOM_MODELS)
+    assert printed.count("log_loss") == 3
+
+
+def test_figures_have_twelve_significant_digits_and_differences_below_vanish():
+    assert steady(0.688996808433044612) == 0.688996808433
+    assert steady(np.nextafter(0.6889968084330446, 1)) == steady(0.6889968084330446)
+    assert steady(-1.23456789012345e-7) == -1.23456789012e-7
+    assert steady(0.0) == 0.0
+    rows = _rows()
+    model, naive = np.random.default_rng(2).uniform(0.1, 0.9, size=(2, rows.height))
+    figures = [
+        *score(rows, model).as_json().values(),
+        *list(gain_over(BASE_RATE, rows, model, naive, seed=1).as_json().values())[1:],
+    ]
+    assert all(steady(figure) == figure for figure in figures)
 
 
 def test_reliability_groups_equal_counts_from_low_to_high():

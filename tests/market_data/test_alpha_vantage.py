@@ -147,6 +147,8 @@ def test_the_client_gives_up_after_its_attempts_and_says_what_it_heard():
     with vendor(*[(500, b"")] * 3) as server, pytest.raises(SourceUnavailable) as caught:
         source(server, time=time, attempts=3).fetch(silent)
     assert "no bars of IBM after 3 attempts: HTTP 500" in str(caught.value)
+    assert "setting" not in caught.value.remedy  # none sets the pace
+    assert "at most 5 calls a minute" in caught.value.remedy
     assert len(server.queries) == 3
 
 

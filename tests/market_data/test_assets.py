@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import polars as pl
@@ -11,6 +11,7 @@ from mlops_assets.market_data.assets import bars_code_version, bars_definitions
 from mlops_assets.market_data.calendar import TradingCalendar
 from mlops_assets.market_data.folder import BarFolder
 from mlops_assets.market_data.ingestion import bars_are_current
+from mlops_assets.market_data.readings import last_reading
 from mlops_assets.market_data.sample import BundledSample
 from mlops_assets.market_data.validation import ErrorBudget, SourceOverErrorBudget
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
@@ -41,12 +42,19 @@ def folder(tmp_path) -> BarFolder:
     return BarFolder(tmp_path / "bars", index_symbols=["IDX"])
 
 
+def ledger_of(snapshots) -> Ledger:
+    return Ledger(Database(f"sqlite:///{snapshots.root.parent / 'platform.db'}"), CLOCK)
+
+
 def run(market, snapshots, budget=GENEROUS, clock=CLOCK, is_checked=True):
+    database = Database(f"sqlite:///{snapshots.root.parent / 'platform.db'}")
     definitions = bars_definitions(budget)
     assets = [*definitions.assets, *(definitions.asset_checks if is_checked else [])]
     resources = {
         "market": market,
         "snapshots": snapshots,
+        "database": database,
+        "journal": Ledger(database, CLOCK),
         "calendar": TradingCalendar(),
         "clock": clock,
         "actor": Principal(name="dagster", roles=frozenset({Role.SERVICE})),
@@ -146,7 +154,7 @@ def test_a_second_run_over_the_same_source_publishes_nothing_new(folder, snapsho
 
 
 def is_current(market, snapshots, version, at=CLOCK.at):
-    return bars_are_current(snapshots, market, version, calendar=TradingCalendar(), at=at)
+    return bars_are_current(snapshots, ledger_of(snapshots), market, version, calendar=TradingCalendar(), at=at)
 
 
 def test_bars_are_current_until_the_source_or_the_code_moves(folder, snapshots):
@@ -160,13 +168,14 @@ def test_bars_are_current_until_the_source_or_the_code_moves(folder, snapshots):
     assert not is_current(folder, snapshots, version)
 
 
+class Vendor(BarFolder):
+    """Can't tell its content without a call."""
+
+    def fingerprint(self) -> None:
+        return None
+
+
 def test_a_source_that_needs_a_call_is_current_until_it_publishes_the_next_session(folder, snapshots):
-    class Vendor(BarFolder):
-        """Can't tell its content without a call."""
-
-        def fingerprint(self) -> None:
-            return None
-
     version, vendor = bars_code_version(GENEROUS), Vendor(folder.path)
     run(vendor, snapshots)
     assert is_current(vendor, snapshots, version, at=CLOCK.at)
@@ -174,13 +183,45 @@ def test_a_source_that_needs_a_call_is_current_until_it_publishes_the_next_sessi
     assert not is_current(vendor, snapshots, version, at=datetime(2020, 1, 8, 22, 1, tzinfo=UTC))
 
 
+def test_a_reading_that_found_nothing_new_counts_too(folder, snapshots):
+    version, vendor = bars_code_version(GENEROUS), Vendor(folder.path)
+    run(vendor, snapshots)
+    before, published = snapshots.head("market/bars"), datetime(2020, 1, 8, 22, 0, tzinfo=UTC)
+    early = published - timedelta(seconds=1)  # a reading that began before the vendor published may lack the day
+    run(vendor, snapshots, clock=FixedClock(at=early))
+    assert not is_current(vendor, snapshots, version, at=published + timedelta(minutes=2))
+    run(vendor, snapshots, clock=FixedClock(at=published + timedelta(minutes=1)))
+    assert is_current(vendor, snapshots, version, at=published + timedelta(minutes=2))
+    assert not is_current(vendor, snapshots, version, at=published + timedelta(days=1, minutes=2))
+    assert snapshots.head("market/bars") == before
+
+
+def test_a_reading_is_in_the_ledger_only_where_nothing_else_tells_that_it_was_made(folder, snapshots):
+    run(folder, snapshots)
+    assert list(ledger_of(snapshots).entries(action="bars.read")) == []
+    run(Vendor(folder.path, index_symbols=folder.index_symbols), snapshots)
+    (entry,) = ledger_of(snapshots).entries(action="bars.read")
+    assert (entry.subject, entry.actor) == ("market/bars@1", "dagster")
+    assert entry.details["read_at"] == CLOCK.at.isoformat()
+    assert ledger_of(snapshots).verify().is_intact
+
+
+def test_a_reading_of_earlier_bars_says_nothing_of_later_ones(folder, snapshots):
+    run(Vendor(folder.path), snapshots, clock=FixedClock(at=CLOCK.at + timedelta(days=1)))
+    earlier = snapshots.head("market/bars")
+    add(folder, "AAA.csv", GOOD.replace("13.0", "13.5"))
+    run(Vendor(folder.path), snapshots)
+    assert last_reading(ledger_of(snapshots), earlier) == CLOCK.at + timedelta(days=1)
+    assert last_reading(ledger_of(snapshots), snapshots.head("market/bars")) == CLOCK.at
+
+
 def test_the_sample_gives_the_same_fingerprint_in_two_stores_and_passes_all_checks(tmp_path):
     now = FixedClock(at=datetime(2024, 5, 1, tzinfo=UTC))
     fingerprints = set()
     for name in ("one", "other"):
-        database = Database(f"sqlite:///{tmp_path / name}.db")
+        database = Database(f"sqlite:///{tmp_path / name / 'platform.db'}")
         database.migrate()
-        store = SnapshotStore(tmp_path / name, database, Ledger(database, now), now)
+        store = SnapshotStore(tmp_path / name / "snapshots", database, Ledger(database, now), now)
         result = run(BundledSample(), store, ErrorBudget(), now)
         assert result.success
         assert all(checks_of(result).values())

@@ -163,6 +163,20 @@ def test_the_fingerprint_does_not_depend_on_where_the_folder_is(tmp_path):
     assert BarFolder(tmp_path / "one").fingerprint() == BarFolder(tmp_path / "other").fingerprint()
 
 
+@pytest.mark.parametrize("start", ["\n", "\n\n", "\r\n", "\ufeff\n"])
+def test_blank_lines_before_the_header_hide_no_columns(tmp_path, start):
+    (tmp_path / "AAA.csv").write_bytes(f"{start}date,adjusted_close,volume\n2020-01-02,1,2\n".encode())
+    source = BarFolder(tmp_path)
+    assert source.fetch(silent).rows.height == 1
+    assert source.columns == {"adjusted_close", "volume"}
+
+
+def test_a_file_of_blank_lines_is_empty(tmp_path):
+    (tmp_path / "AAA.csv").write_bytes(b"\n\n")
+    with pytest.raises(MalformedSource, match="is empty"):
+        _ = BarFolder(tmp_path).columns
+
+
 def test_progress_names_each_file(folder):
     said = []
     folder(AAA=f"{HEADER}\n{DAY}\n", BBB=f"{HEADER}\n").fetch(said.append)

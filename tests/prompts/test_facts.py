@@ -114,12 +114,38 @@ def test_a_free_number_that_matches_the_kpi_it_speaks_of_is_supported(text: str)
         "내년에는 40% 오를 것입니다.",
         "Rates moved by 75bp.",
         "The gap in total return is 9.9 percentage points.",
+        "Analysts expect GDP to grow 12.3% next year.",  # no metric: any KPI could happen to equal it
+        "The SMA crossover will be adopted by 12.3% of desks.",  # no metric
+        "Total returns of 12.3% are common.",  # two strategies have that metric, and neither is named
+        "Rates rose by 3.3 percentage points.",  # equals a difference of returns
+        "내년 국내총생산은 12.3% 성장할 전망입니다.",
+        "총수익률은 12.3%입니다.",
     ],
 )
 def test_a_free_number_that_is_wrong_or_invented_is_not_supported(text: str):
     found = verdicts(text)
     assert found
     assert SUPPORTED not in found
+
+
+def test_a_metric_that_one_strategy_has_needs_no_name_of_it():
+    assert verdicts("The win rate was 55%.") == [SUPPORTED]
+    assert verdicts("A win of 55% was expected.") == [UNSUPPORTED]
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("The total return of plan_a led that of plan_b by 2 percentage points.", SUPPORTED),
+        ("The total return of plan_a led by 2 percentage points.", UNSUPPORTED),  # over which one
+        ("The gap in total return is 2 percentage points.", UNSUPPORTED),
+    ],
+)
+def test_among_several_a_difference_names_both_strategies(text: str, verdict: Verdict):
+    values = {"plan_a": 0.05, "plan_b": 0.03, "plan_c": 0.01}
+    kpis = {f"s.{name}.total_return": StoredKpi(value, "fraction") for name, value in values.items()}
+    facts = Facts(report_sha256="b" * 64, kpis=kpis)
+    assert [claim.verdict for claim in check_numbers(text, facts)] == [verdict]
 
 
 def test_numbers_that_belong_to_a_name_are_no_claims():

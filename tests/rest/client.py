@@ -115,25 +115,27 @@ def request_deployment(services: ServiceFactory, model: str = "signal_classifier
     return version
 
 
-def seal_report(services: ServiceFactory, name: str = "covid_crash") -> str:
+def seal_report(
+    services: ServiceFactory, name: str = "covid_crash", *, run_id: str = "r-2", sharpe: float = 0.8
+) -> str:
     """Seal a report about one candidate that breaks its gate, beside two baselines; return its hash."""
+    inputs = {"market/bars": SHA256, "models/signal_classifier": SHA256}
     record = {
         "name": name,
         "results": {
             "buy_and_hold": _result("baseline", 0.6, None, "r-0"),
             "equal_weight": _result("baseline", 0.4, None, "r-1"),
-            "signal_ml": _result("candidate", 0.8, "signal_classifier", "r-2"),
+            "signal_ml": _result("candidate", sharpe, "signal_classifier", run_id),
         },
         "gates": [
             {"candidate": "signal_ml", "metric": "turnover", "bound": "at most 25", "value": 30.0, "is_passed": False}
         ],
         "explanations": {"signal_classifier": {"window": [{"feature": "rsi_14", "share": 0.7}]}},
+        "inputs": inputs,
     }
-    kpis = (Kpi(key=f"{name}.signal_ml.sharpe_ratio", value=0.8, unit="ratio"),)
+    kpis = (Kpi(key=f"{name}.signal_ml.sharpe_ratio", value=sharpe, unit="ratio"),)
     html = b"<html><script>alert(1)</script></html>"
-    sealed = SealedReport(
-        name=name, record=canonical_json(record), html=html, kpis=kpis, inputs={"market/bars": SHA256}
-    )
+    sealed = SealedReport(name=name, record=canonical_json(record), html=html, kpis=kpis, inputs=inputs)
     return services.reports.seal(sealed, actor="tests").sha256
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from mlops_assets.evaluation.report import build_record, seal
 from mlops_assets.rest.pages import CONTENT_SECURITY_POLICY
+from tests.evaluation.reports import EXPLAINED, SCENARIO, contenders
 from tests.rest.client import Api, Services, publish, request_deployment, seal_report
 
 NAN = float("nan")
@@ -119,11 +121,67 @@ def test_a_report_names_its_hash_and_its_page(api: Api, services: Services):
     report = api.get("/api/v1/ml/evaluation/evaluation/runs/r-2/report").json()
     assert (report["sha256"], report["compliance"]) == (sha256, "failed")
     assert "turnover" in report["notes"]
-    assert report["inputs"].keys() == {"market/bars"}
+    assert report["inputs"].keys() == {"market/bars", "models/signal_classifier"}
     page = api.get(report["html_url"])
     assert page.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert CONTENT_SECURITY_POLICY.startswith("sandbox;")
     assert "allow-scripts" not in CONTENT_SECURITY_POLICY
+
+
+def test_a_run_names_the_registered_version_of_its_model_and_not_the_strategys(api: Api, services: Services):
+    version = request_deployment(services)
+    seal_report(services)
+    (run,) = api.get("/api/v1/ml/evaluation/runs").json()["runs"]
+    report = api.get("/api/v1/ml/evaluation/runs/r-2/report").json()
+    for answer in (run, report):
+        assert answer["candidate_model_name"] == version.model
+        shown = api.get(f"/api/v1/ml/lifecycle/models/{version.model}/{answer['candidate_model_version']}").json()
+        assert shown["fingerprint"] == version.fingerprint
+
+
+def test_a_run_of_a_strategy_without_a_model_names_the_strategy_and_its_version(api: Api, services: Services):
+    record = build_record(SCENARIO, contenders(), [EXPLAINED])
+    services.reports.seal(seal(record, b"<html>"), actor="tests")
+    (run,) = api.get("/api/v1/ml/evaluation/runs").json()["runs"]
+    assert (run["candidate_model_name"], run["candidate_model_version"]) == ("sma_crossover", "1.0.0")
+
+
+def test_the_report_of_a_run_is_the_one_sealed_last_even_if_it_is_an_old_one(api: Api, services: Services):
+    first = seal_report(services)
+    second = seal_report(services, sharpe=0.9)
+    for latest in (second, first, second):
+        if services.reports.latest("covid_crash").sha256 != latest:
+            seal_report(services, sharpe=0.9 if latest == second else 0.8)
+        assert services.reports.latest("covid_crash").sha256 == latest
+        assert api.get("/api/v1/ml/evaluation/runs/r-2/report").json()["sha256"] == latest
+
+
+@pytest.mark.parametrize(("first", "second"), [("r-1", "r-2"), ("r-2", "r-1")])
+def test_runs_are_listed_by_the_last_sealing_of_a_report_about_them(
+    api: Api, services: Services, first: str, second: str
+):
+    for run_id in (first, second, first):
+        seal_report(services, run_id=run_id)
+    page = api.get("/api/v1/ml/evaluation/runs").json()
+    assert ([run["id"] for run in page["runs"]], page["total"]) == ([first, second], 2)
+    page = api.get("/api/v1/ml/evaluation/runs?skip=1&limit=1").json()
+    assert ([run["id"] for run in page["runs"]], page["total"]) == ([second], 2)
+    assert api.get("/api/v1/ml/evaluation/runs?scenario_name=other").json() == {"runs": [], "total": 0}
+
+
+def test_a_damaged_record_is_said_of_its_run_and_hides_no_other(api: Api, services: Services):
+    damaged = services.blobs.path(seal_report(services, run_id="old"))
+    seal_report(services, run_id="new")
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes() + b" ")
+    answer = api.get("/api/v1/ml/evaluation/runs")
+    assert answer.status_code == 200
+    new, old = answer.json()["runs"]
+    assert (new["id"], new["candidate_model_name"]) == ("new", "signal_classifier")
+    assert (old["id"], old["summary"]["compliance"], old["summary"]["metrics"]) == ("old", "failed", [])
+    assert "SHA-256" in old["summary"]["notes"]
+    assert api.get("/api/v1/ml/evaluation/runs/new").status_code == 200
+    assert api.get("/api/v1/ml/evaluation/runs/old").status_code == 503
 
 
 def test_the_ledger_is_paged_filtered_and_verified(api: Api, services: Services):

@@ -1,0 +1,52 @@
+"""The lifecycle over HTTP: numbers no database can hold are refused, and what ended says when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlops_assets.kernel.clock import FixedClock
+from mlops_assets.lifecycle.checklist import Checklist, Item, ItemStatus
+from mlops_assets.lifecycle.spec import DeploymentTarget
+from tests.lifecycle.worlds import NOW, SERVICE
+from tests.rest.client import SHA256, Services, api_over, request_deployment, services_in
+
+LIFECYCLE = "/api/v1/ml/lifecycle"
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    return services_in(tmp_path, FixedClock(at=NOW))
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [
+        ("1", 200),
+        (str(2**31 - 1), 404),
+        (str(2**31), 422),
+        (str(2**63), 422),
+        ("9" * 30, 422),
+        ("9" * 5000, 422),
+        ("0", 422),
+        ("-1", 422),
+    ],
+)
+def test_a_version_is_a_number_that_a_database_can_hold(services: Services, version: str, status: int):
+    request_deployment(services)
+    assert api_over(services).get(f"{LIFECYCLE}/models/signal_classifier/{version}").status_code == status
+
+
+def test_a_superseded_deployment_says_when_it_ended(services: Services):
+    version = request_deployment(services)
+    item = Item(name="registered", status=ItemStatus.PASSED, rule="a rule", note="another", evidence=SHA256)
+    services.deployments.request(
+        version=version,
+        target=DeploymentTarget(environment="staging", quorum=2),
+        checklist=Checklist(subject=f"{version.id} to staging", items=(item,)),
+        author=SERVICE,
+    )
+    shown = api_over(services).get(f"{LIFECYCLE}/deployments").json()["deployments"]
+    ended = {one["status"]: one["terminated_at"] for one in shown}
+    assert ended == {"terminated": "2024-06-07T12:00:00Z", "pending": None}
