@@ -21,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.kernel.columns import Column
+from mlops_assets.lifecycle.skill import steady
 from mlops_assets.lifecycle.spec import Monitoring
 
 if TYPE_CHECKING:
@@ -332,9 +333,9 @@ def _measured(
         scores.append(
             Score(
                 statistic=statistic,
-                value=float(found[statistic]),
-                threshold=limit,
-                effective_windows=effective,
+                value=steady(float(found[statistic])),
+                threshold=steady(limit),
+                effective_windows=steady(effective),
             )
         )
     return FeatureDrift(feature=feature, scores=tuple(scores))

@@ -26,7 +26,7 @@ ANOTHER_MACHINE = {
     "PYTHONHASHSEED": "12345",
     "POLARS_MAX_THREADS": "1",
     "OPENBLAS_CORETYPE": "Prescott",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4",
 }
 """What makes a process here add and take logarithms as on an old processor, without AVX-512, and on one thread.
 
