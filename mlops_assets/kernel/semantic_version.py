@@ -16,8 +16,3 @@ def parse_version(text: str) -> Version:
 
 def is_version(text: str) -> bool:
     return Version.is_valid(text)
-
-
-def latest_version(texts: list[str]) -> str:
-    """Return the highest of one or more versions."""
-    return max(texts, key=Version.parse)

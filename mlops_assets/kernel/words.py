@@ -29,10 +29,6 @@ class Message:
 
 MESSAGES: dict[str, Message] = {
     "preparing": Message("Preparing the stores in {path}", "{path}에 저장소를 준비하고 있습니다"),
-    "ingesting": Message("Reading daily bars from {source}", "{source}에서 일별 시세를 읽고 있습니다"),
-    "materialising": Message(
-        "[{done}/{total}] materialising {asset} ({seconds}s)", "[{done}/{total}] {asset} 생성 중 ({seconds}초)"
-    ),
     "materialised": Message("[{done}/{total}] {asset} ({seconds}s)", "[{done}/{total}] {asset} 완료 ({seconds}초)"),
     "already_right": Message(
         "{count} assets are already right; nothing to do for them",
@@ -49,7 +45,6 @@ MESSAGES: dict[str, Message] = {
     "ready_token": Message("token file   {path}", "토큰 파일    {path}"),
     "ready_report": Message("report       {path}", "보고서       {path}"),
     "ready_stop": Message("Stop with Ctrl-C", "Ctrl-C를 누르면 종료합니다"),
-    "probed": Message("{url} answers ({status})", "{url} 응답 확인 ({status})"),
     "stopping": Message("Stopping", "종료하고 있습니다"),
     "failed": Message("Failed: {step}", "실패: {step}"),
     "waiting": Message(
@@ -60,14 +55,6 @@ MESSAGES: dict[str, Message] = {
     "remedy_again": Message(
         "Run the same command again: what is right already is kept",
         "같은 명령을 다시 실행하세요. 이미 완료된 것은 그대로 둡니다",
-    ),
-    "remedy_port": Message(
-        "Port {port} is taken: stop the program that holds it, or choose another with {setting}",
-        "포트 {port}이(가) 사용 중입니다. 사용 중인 프로그램을 종료하거나 {setting} 설정으로 다른 포트를 고르세요",
-    ),
-    "remedy_doctor": Message(
-        "`{command}` checks the installation and says what is missing",
-        "`{command}` 명령이 설치 상태를 점검하고 빠진 것을 알려 줍니다",
     ),
 }
 

@@ -47,16 +47,17 @@ def stale_targets(
         changed: assets whose source outside the graph changed.
     """
     made: dict[Target, Made | None] = {}
-    stale: list[Target] = []
+    targets_of: dict[dg.AssetKey, list[Target]] = {}
+    stale: dict[Target, None] = {}
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
         partitions = node.partitions_def.get_partition_keys() if node.partitions_def else [None]
-        inputs = [target for parent in node.parent_keys for target in made if target.key == parent]
+        targets_of[key] = [Target(key=key, partition=partition) for partition in partitions]
+        inputs = [target for parent in node.parent_keys for target in targets_of[parent]]
         has_failed_check = has_failed_blocking_check(instance, graph, key)
-        for partition in partitions:
-            target = Target(key=key, partition=partition)
+        for target in targets_of[key]:
             made[target] = found = _newest(instance, target)
-            upstream = [one for one in inputs if one.partition in (None, partition) or partition is None]
+            upstream = [one for one in inputs if target.partition is None or one.partition in (None, target.partition)]
             if (
                 found is None
                 or key in changed
@@ -65,8 +66,8 @@ def stale_targets(
                 or any(one in stale for one in upstream)
                 or any(_has_moved(found, one, made[one]) for one in upstream)
             ):
-                stale.append(target)
-    return stale
+                stale[target] = None
+    return list(stale)
 
 
 def _has_moved(found: Made, upstream: Target, now: Made | None) -> bool:

@@ -106,8 +106,7 @@ class SnapshotStore:
     def find_head(self, dataset: str) -> Snapshot | None:
         """Return the version readers get, or None if nothing was published."""
         with self._database.read() as connection:
-            version = connection.scalar(sa.select(dataset_head.c.version).where(dataset_head.c.dataset == dataset))
-            return None if version is None else _load(connection, dataset, version)
+            return _head(connection, dataset)
 
     def head(self, dataset: str) -> Snapshot:
         """Return the version readers get.
@@ -256,8 +255,7 @@ class SnapshotStore:
         for name, used in provenance.inputs.items():
             if parent is None or parent.inputs.get(name) in (None, used):
                 continue
-            version = connection.scalar(sa.select(dataset_head.c.version).where(dataset_head.c.dataset == name))
-            current = None if version is None else _load(connection, name, version)
+            current = _head(connection, name)
             if current is not None and parent.inputs[name] == current.fingerprint:
                 raise Conflict(
                     f"{dataset}: {parent.id} was made from the current {name} ({current.id}), and this from another "
@@ -325,6 +323,11 @@ def _file_row(dataset: str, version: int, file: SnapshotFile) -> dict[str, Any]:
         "byte_count": file.byte_count,
         "row_count": file.row_count,
     }
+
+
+def _head(connection: sa.Connection, dataset: str) -> Snapshot | None:
+    version = connection.scalar(sa.select(dataset_head.c.version).where(dataset_head.c.dataset == dataset))
+    return None if version is None else _load(connection, dataset, version)
 
 
 def _load(connection: sa.Connection, dataset: str, version: int) -> Snapshot | None:
