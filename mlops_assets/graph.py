@@ -33,7 +33,7 @@ def build_defs(services: ServiceFactory) -> dg.Definitions:
 def catalogue_definitions(catalogue: Catalogue, error_budget: ErrorBudget) -> list[dg.Definitions]:
     """Return the definitions of every declaration."""
     market = bars_definitions(error_budget)
-    views = [feature_view_definitions(view) for view in catalogue.feature_views.values()]
+    views = [feature_view_definitions(view, catalogue.feature_views) for view in catalogue.feature_views.values()]
     models = [part for model in catalogue.models.values() for part in _of_model(catalogue, model.name)]
     evaluations = [
         evaluation_definitions(scenario, catalogue.strategies, catalogue.models)

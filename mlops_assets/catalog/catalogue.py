@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlops_assets.evaluation.spec import Scenario, Strategy
 from mlops_assets.features.spec import FeatureView
-from mlops_assets.kernel.errors import UnknownReference
+from mlops_assets.kernel.errors import InvalidDeclaration, UnknownReference
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.prompts.policy import PolicyRule
 from mlops_assets.prompts.spec import PromptVersion
@@ -26,6 +26,8 @@ class Catalogue:
     prompts: Mapping[str, tuple[PromptVersion, ...]]
 
     def __post_init__(self) -> None:
+        for view in self.feature_views.values():
+            self._check_view(view)
         for model in self.models.values():
             self._check_model(model)
         for strategy in self.strategies.values():
@@ -50,6 +52,20 @@ class Catalogue:
     def scenarios_of(self, model: ModelSpec) -> tuple[Scenario, ...]:
         """Return the scenarios that put the model to the test: their reports are evidence for its deployment."""
         return tuple(scenario for scenario in self.scenarios.values() if model in self.models_of(scenario))
+
+    def _check_view(self, view: FeatureView, below: tuple[str, ...] = ()) -> None:
+        """Refuse a column of another view that does not exist, and a circle of views."""
+        if view.name in below:
+            circle = " reads ".join((*below[below.index(view.name) :], view.name))
+            raise InvalidDeclaration(
+                file=view.declared_in, field="columns", problem=f"views read each other: {circle}", remedy="Break it."
+            )
+        for feature in view.upstream:
+            _require("feature view", feature.view, self.feature_views, view.declared_in, "columns")
+            columns = self.feature_views[feature.view].column_names
+            _require(f"column of {feature.view}", feature.column, columns, view.declared_in, "columns")
+        for name in view.upstream_views:
+            self._check_view(self.feature_views[name], (*below, view.name))
 
     def _check_model(self, model: ModelSpec) -> None:
         for feature in model.training_set.features:

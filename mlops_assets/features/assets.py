@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
 import polars as pl
-from dagster_duckdb import DuckDBResource
 
 from mlops_assets.features import plots
-from mlops_assets.features.look_ahead import certify
-from mlops_assets.features.quality import fold_overlaps, out_of_range
-from mlops_assets.features.spec import KEY_COLUMNS, FeatureView, TrainingSet
+from mlops_assets.features.quality import fold_overlaps
+from mlops_assets.features.spec import KEY_COLUMNS, Feature, FeatureView, TrainingSet
 from mlops_assets.features.training_set import build_training_set
 from mlops_assets.features.view import compute_view
+from mlops_assets.features.view_checks import view_checks
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.identity import Principal
@@ -27,6 +26,14 @@ BARS = "market/bars"
 _VIEW_RULES = ("mlops_assets.features.view", "mlops_assets.features.indicators")
 _TRAINING_SET_RULES = ("mlops_assets.features.training_set", "mlops_assets.features.point_in_time")
 
+_MADE_OF = {
+    "adjusted_open": ("adjusted_close", "close", "open"),
+    "adjusted_high": ("adjusted_close", "close", "high"),
+    "adjusted_low": ("adjusted_close", "close", "low"),
+    "split_factor": ("split_coefficient",),
+    "index_adjusted_close": ("adjusted_close",),
+}
+
 LABEL_COLUMNS = (
     Column(name="forward_return", type="float", unit="fraction", description="Return to be known.", is_nullable=True),
     Column(name="label", type="integer", description="1 if it exceeds the threshold.", is_nullable=True),
@@ -35,23 +42,21 @@ LABEL_COLUMNS = (
 )
 
 
-def feature_view_definitions(view: FeatureView) -> dg.Definitions:
-    """Return the asset of a view and its checks."""
+def feature_view_definitions(view: FeatureView, views: Mapping[str, FeatureView]) -> dg.Definitions:
+    """Return the asset of a view and its checks; `views` are those it may read, by name."""
     columns = (*KEY_COLUMNS, *view.columns)
     version = code_version(view.fingerprint, *_VIEW_RULES)
 
     @dg.asset(
         key=key(view.dataset),
-        deps=[key(BARS)],
+        deps=[key(BARS), *(key(views[name].dataset) for name in view.upstream_views)],
         description=view.description,
         owners=[view.owner],
         group_name="features",
         kinds={"polars", "parquet", "duckdb"},
         tags={"version": view.version, **dict.fromkeys(view.tags, "")},
         code_version=version,
-        metadata=asset_metadata(
-            file=view.declared_in, columns=columns, lineage=_from_bars(view.column_names, view.inputs)
-        ),
+        metadata=asset_metadata(file=view.declared_in, columns=columns, lineage=_lineage(view)),
         automation_condition=refresh_when_inputs_change(),
         freshness_policy=content_freshness(),
     )
@@ -61,11 +66,17 @@ def feature_view_definitions(view: FeatureView) -> dg.Definitions:
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
         bars = snapshots.head(BARS)
-        values = compute_view(view, _rows(snapshots, bars))
+        upstream = {name: snapshots.head(views[name].dataset) for name in view.upstream_views}
+        values = compute_view(
+            view, _rows(snapshots, bars), {name: _rows(snapshots, head) for name, head in upstream.items()}
+        )
         published = snapshots.publish(
             view.dataset,
             values.to_arrow(),
-            provenance=Provenance(code_version=version, inputs={BARS: bars.fingerprint}),
+            provenance=Provenance(
+                code_version=version,
+                inputs={BARS: bars.fingerprint, **{head.dataset: head.fingerprint for head in upstream.values()}},
+            ),
             actor=actor.name,
         )
         warehouse.rebuild()
@@ -76,7 +87,7 @@ def feature_view_definitions(view: FeatureView) -> dg.Definitions:
             null_share=_null_shares(values, view.column_names),
         )
 
-    return dg.Definitions(assets=[feature_view], asset_checks=_view_checks(view))
+    return dg.Definitions(assets=[feature_view], asset_checks=view_checks(view, views))
 
 
 def training_set_definitions(spec: TrainingSet, views: Mapping[str, FeatureView]) -> dg.Definitions:
@@ -135,60 +146,6 @@ def training_set_definitions(spec: TrainingSet, views: Mapping[str, FeatureView]
     return dg.Definitions(assets=[training_set], asset_checks=[folds_do_not_touch])
 
 
-def _view_checks(view: FeatureView) -> list[dg.AssetChecksDefinition]:
-    asset = key(view.dataset)
-
-    @dg.asset_check(
-        asset=asset,
-        automation_condition=check_when_refreshed(),
-        blocking=True,
-        description="Values before a cut stay the same without what follows.",
-    )
-    def look_ahead(snapshots: dg.ResourceParam[SnapshotStore]) -> dg.AssetCheckResult:
-        certificate = certify(view, _frame(snapshots, BARS))
-        return dg.AssetCheckResult(
-            passed=certificate.is_clean,
-            metadata={
-                "cuts": [cut.isoformat() for cut in certificate.cuts],
-                "rows_compared": certificate.rows_compared,
-                "peeks": [str(peek) for peek in certificate.peeks[:20]],
-            },
-        )
-
-    @dg.asset_check(
-        asset=asset,
-        automation_condition=check_when_refreshed(),
-        blocking=True,
-        description="Every value lies within its column's declared bounds.",
-    )
-    def values_in_range(snapshots: dg.ResourceParam[SnapshotStore]) -> dg.AssetCheckResult:
-        outside = out_of_range(_frame(snapshots, view.dataset), view.columns)
-        return dg.AssetCheckResult(passed=not outside, metadata={"outside": [str(one) for one in outside]})
-
-    @dg.asset_check(
-        asset=asset,
-        automation_condition=check_when_refreshed(),
-        description="The DuckDB view returns the published rows.",
-    )
-    def served_by_duckdb(snapshots: dg.ResourceParam[SnapshotStore], duckdb: DuckDBResource) -> dg.AssetCheckResult:
-        published = snapshots.head(view.dataset).row_count
-        with duckdb.get_connection() as connection:
-            served = {name: _count(connection.table(name)) for name in _view_names(view)}
-        return dg.AssetCheckResult(
-            passed=set(served.values()) == {published}, metadata={"published": published, "served": served}
-        )
-
-    return [look_ahead, values_in_range, served_by_duckdb]
-
-
-def _view_names(view: FeatureView) -> Sequence[str]:
-    return (f"features.{view.name}", f"features.{view.name}_v{view.major}")
-
-
-def _count(relation: object) -> int:
-    return relation.shape[0]  # pyright: ignore[reportAttributeAccessIssue] - DuckDB's relation
-
-
 def _frame(snapshots: SnapshotStore, dataset: str) -> pl.DataFrame:
     return _rows(snapshots, snapshots.head(dataset))
 
@@ -199,6 +156,17 @@ def _rows(snapshots: SnapshotStore, published: Snapshot) -> pl.DataFrame:
 
 def _from_bars(columns: Iterable[str], inputs: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
     return {column: [(BARS, name) for name in inputs] for column in columns}
+
+
+def _lineage(view: FeatureView) -> dict[str, list[tuple[str, str]]]:
+    """Return where each column comes from, as its expression says; a derived input comes from what it is made of."""
+    return {column.name: sorted(set(_sources(column))) for column in view.columns}
+
+
+def _sources(column: Feature) -> Iterator[tuple[str, str]]:
+    for name in column.bar_inputs:
+        yield from ((BARS, source) for source in _MADE_OF.get(name, (name,)))
+    yield from ((f"features/{one.view}", one.column) for one in column.upstream)
 
 
 def _null_shares(values: pl.DataFrame, columns: Sequence[str]) -> dict[str, float]:

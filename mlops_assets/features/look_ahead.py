@@ -7,7 +7,7 @@ consecutive rows, at the longest gap between sessions, near the end, and at rand
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -15,7 +15,7 @@ from itertools import pairwise
 import polars as pl
 
 from mlops_assets.features.spec import FeatureView
-from mlops_assets.features.view import compute_view
+from mlops_assets.features.view import with_upstream
 
 _TOLERANCE = 1e-12
 
@@ -45,14 +45,22 @@ class Certificate:
         return not self.peeks and self.rows_compared > 0
 
 
-def certify(view: FeatureView, bars: pl.DataFrame, *, random_cuts: int = 4, seed: int = 0) -> Certificate:
-    """Recompute `view` on bars up to each cut and compare with the values computed from all of them."""
+def certify(
+    view: FeatureView,
+    bars: pl.DataFrame,
+    views: Mapping[str, FeatureView] | None = None,
+    *,
+    random_cuts: int = 4,
+    seed: int = 0,
+) -> Certificate:
+    """Recompute `view`, and the views it reads, on bars up to each cut and compare with the values from all bars."""
+    read = views or {}
     dates = bars["date"].unique().sort().to_list()
     cuts = choose_cuts(dates, warm_up_bars=view.warm_up_bars, random_cuts=random_cuts, seed=seed)
-    complete = compute_view(view, bars)
+    complete = with_upstream(view, read, bars)
     rows, peeks = 0, list[Peek]()
     for cut in cuts:
-        past = compute_view(view, bars.filter(pl.col("date") <= cut))
+        past = with_upstream(view, read, bars.filter(pl.col("date") <= cut))
         expected = complete.filter(pl.col("date") <= cut)
         rows += expected.height
         peeks += [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
@@ -13,13 +13,14 @@ from typing import Any
 import polars as pl
 from pydantic import ConfigDict
 
-from mlops_assets.kernel.columns import Column
+from mlops_assets.kernel.columns import Column, ColumnType
 from mlops_assets.kernel.declaration import parse_declaration
-from mlops_assets.kernel.errors import InvalidDeclaration
+from mlops_assets.kernel.errors import InvalidDeclaration, UnknownReference
 from mlops_assets.kernel.fingerprint import Json, file_sha256, fingerprint
 from mlops_assets.kernel.semantic_version import is_version, parse_version
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{2,99}")
+_COLUMN_NAME = re.compile(r"[a-z][a-z0-9_]{1,99}")
 
 KEY_COLUMNS = (
     Column(name="symbol", type="string", description="Ticker of the stock."),
@@ -29,23 +30,76 @@ KEY_COLUMNS = (
 )
 
 
+BAR_INPUTS = (
+    "date",
+    "open",
+    "high",
+    "low",
+    "close",
+    "adjusted_close",
+    "volume",
+    "dividend_amount",
+    "split_coefficient",
+    "adjusted_open",
+    "adjusted_high",
+    "adjusted_low",
+    "split_factor",
+    "index_adjusted_close",
+)
+"""What an expression may read of a bar. `adjusted_*` are the prices times adjusted_close / close, `split_factor` is the
+product of the split coefficients so far, and `index_*` belongs to the market's index on the same day."""
+
+
+class Partition(StrEnum):
+    """Over which rows an expression is evaluated, in order of time."""
+
+    SYMBOL = "symbol"
+    """Each stock's own bars."""
+    DATE = "date"
+    """All stocks of one day."""
+    INDEX = "index"
+    """The bars of the market's index; every stock gets the day's value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature(Column):
+    """A column and the polars expression that computes it.
+
+    The expression reads bar inputs by name and columns of other views as `pl.col("view.column")`; what it reads is its
+    lineage. A value at one row may use that row and earlier ones, never later ones.
+    """
+
+    expr: pl.Expr = field(compare=False)
+    type: ColumnType = "float"
+    is_nullable: bool = True
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names it reads, sorted: bar inputs and columns of other views."""
+        return tuple(sorted(set(self.expr.meta.root_names())))
+
+    @property
+    def bar_inputs(self) -> tuple[str, ...]:
+        return tuple(name for name in self.inputs if "." not in name)
+
+    @property
+    def upstream(self) -> tuple[FeatureReference, ...]:
+        """The columns of other views that it reads."""
+        return tuple(FeatureReference.parse(name) for name in self.inputs if "." in name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureView:
-    """Columns computed together, per symbol, from bars.
-
-    `compute` takes one symbol's bars in order of date (the columns `inputs` beside the keys) and returns a frame of
-    the same height with exactly `columns`. A value at one row may use that row and earlier ones, never later ones.
-    """
+    """Columns that are computed, versioned and served together, one row for each bar of each stock."""
 
     name: str
     version: str
     owner: str
     description: str
-    columns: tuple[Column, ...]
-    inputs: tuple[str, ...]
-    compute: Callable[[pl.DataFrame], pl.DataFrame]
+    columns: tuple[Feature, ...]
     warm_up_bars: int
     declared_in: Path
+    partition: Partition = Partition.SYMBOL
     tags: tuple[str, ...] = ()
     ttl: timedelta = timedelta(days=7)
 
@@ -58,11 +112,32 @@ class FeatureView:
             (self.description, "description", "it is empty", "Say what the columns are for."),
             (names, "columns", "it is empty", "Declare at least one column."),
             (len(names) == len(set(names)), "columns", "a name stands twice", "Give each column its own name."),
-            (self.inputs, "inputs", "it is empty", "Name the bar columns the view reads."),
             (self.warm_up_bars >= 0, "warm_up_bars", "it is negative", "Say how many bars the longest window takes."),
+            (self.ttl >= timedelta(0), "ttl", "it is negative", "Say how old a value may be; zero means any age."),
         ):
             if not claim:
                 raise InvalidDeclaration(file=self.declared_in, field=name, problem=problem, remedy=remedy)
+        for column in self.columns:
+            self._check_column(column)
+
+    def _check_column(self, column: Feature) -> None:
+        where = f"columns.{column.name}"
+        if not _COLUMN_NAME.fullmatch(column.name) or column.name in {key.name for key in KEY_COLUMNS}:
+            raise InvalidDeclaration(
+                file=self.declared_in,
+                field=where,
+                problem=f"{column.name!r} is no name of a feature",
+                remedy="Use 2-100 of a-z, 0-9 and _, and none of symbol, date, event_at, known_at.",
+            )
+        if not column.inputs:
+            raise InvalidDeclaration(
+                file=self.declared_in, field=where, problem="it reads nothing", remedy="Compute it from a bar's input."
+            )
+        for name in column.bar_inputs:
+            if name not in BAR_INPUTS:
+                raise UnknownReference(
+                    kind="bar input", name=name, known=BAR_INPUTS, asked_by=str(self.declared_in), field=where
+                )
 
     @property
     def dataset(self) -> str:
@@ -75,6 +150,21 @@ class FeatureView:
     @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @property
+    def bar_inputs(self) -> tuple[str, ...]:
+        """What its columns read of the bars, each once, sorted."""
+        return tuple(sorted({name for column in self.columns for name in column.bar_inputs}))
+
+    @property
+    def upstream(self) -> tuple[FeatureReference, ...]:
+        """The columns of other views that it reads, each once, sorted."""
+        return tuple(sorted({one for column in self.columns for one in column.upstream}))
+
+    @property
+    def upstream_views(self) -> tuple[str, ...]:
+        """The names of the views it reads, each once, sorted."""
+        return tuple(sorted({one.view for one in self.upstream}))
 
     @property
     def fingerprint(self) -> str:

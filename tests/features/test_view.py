@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import polars as pl
@@ -9,20 +8,16 @@ import pytest
 from mlops_assets.catalog.feature_views.momentum import VIEW
 from mlops_assets.features.look_ahead import certify
 from mlops_assets.features.quality import out_of_range
-from mlops_assets.features.spec import FeatureView
-from mlops_assets.features.view import BrokenView, compute_view
-from mlops_assets.kernel.columns import Column
-from mlops_assets.kernel.errors import InvalidDeclaration, MissingColumns
+from mlops_assets.features.spec import Feature, FeatureView
+from mlops_assets.features.view import BrokenView, compute_view, unavailable
+from mlops_assets.kernel.errors import InvalidDeclaration
 from tests.features.bars import walk
 
-
-def view_of(compute: Callable[[pl.DataFrame], pl.DataFrame], *names: str) -> FeatureView:
-    columns = tuple(Column(name=name, type="float", description=name, is_nullable=True) for name in names)
-    return replace(VIEW, columns=columns, compute=compute, warm_up_bars=5)
+PRICE = pl.col("adjusted_close")
 
 
-def one_column(make: Callable[[pl.Series], pl.Series]) -> FeatureView:
-    return view_of(lambda bars: pl.DataFrame({"x": make(bars["adjusted_close"])}), "x")
+def one_column(expr: pl.Expr) -> FeatureView:
+    return replace(VIEW, columns=(Feature(name="xx", expr=expr, description="x"),), warm_up_bars=5)
 
 
 def test_a_symbols_values_do_not_depend_on_its_neighbours():
@@ -47,11 +42,11 @@ def test_the_momentum_view_is_certified_and_in_range():
     assert out_of_range(compute_view(VIEW, walk()), VIEW.columns) == []
 
 
-LEAKS: dict[str, Callable[[pl.Series], pl.Series]] = {
-    "centred window": lambda price: price.rolling_mean(5, center=True),
-    "full-sample z-score": lambda price: (price - price.mean()) / price.std(),
-    "future join": lambda price: price.shift(-1) / price - 1,
-    "backward fill": lambda price: price.rolling_mean(30).fill_null(strategy="backward"),
+LEAKS = {
+    "centred window": PRICE.rolling_mean(5, center=True),
+    "full-sample z-score": (PRICE - PRICE.mean()) / PRICE.std(),
+    "future join": PRICE.shift(-1) / PRICE - 1,
+    "backward fill": PRICE.rolling_mean(30).fill_null(strategy="backward"),
 }
 
 
@@ -59,31 +54,35 @@ LEAKS: dict[str, Callable[[pl.Series], pl.Series]] = {
 def test_a_view_that_peeks_is_caught_and_named(leak: str):
     certificate = certify(one_column(LEAKS[leak]), walk())
     assert not certificate.is_clean
-    assert {peek.column for peek in certificate.peeks} == {"x"}
+    assert {peek.column for peek in certificate.peeks} == {"xx"}
 
 
 def test_a_view_that_only_looks_back_is_not_accused():
-    assert certify(one_column(lambda price: price.rolling_std(20)), walk()).is_clean
+    assert certify(one_column(PRICE.rolling_std(20)), walk()).is_clean
 
 
 @pytest.mark.parametrize(
-    ("compute", "problem"),
+    ("expr", "problem"),
     [
-        (lambda bars: pl.DataFrame({"y": bars["adjusted_close"]}), "returned columns"),
-        (lambda bars: pl.DataFrame({"x": bars["adjusted_close"].drop_nulls().head(3)}), "returned 3 rows for 30 bars"),
-        (lambda bars: pl.DataFrame({"x": bars["adjusted_close"].cast(pl.Float32)}), "not 64-bit floats"),
-        (lambda bars: pl.DataFrame({"x": bars["adjusted_close"] / 0.0}), "NaN or infinity"),
+        (PRICE.cast(pl.Float32), "column xx is Float32, declared float"),
+        (PRICE / 0.0, "NaN or infinite for AAA on 2019-01-02"),
+        (PRICE.str.to_uppercase(), "an expression fails"),
     ],
 )
-def test_a_function_that_breaks_its_declaration_is_named(compute: Callable[[pl.DataFrame], pl.DataFrame], problem: str):
+def test_an_expression_that_breaks_its_declaration_is_named(expr: pl.Expr, problem: str):
     with pytest.raises(BrokenView, match=problem) as raised:
-        compute_view(view_of(compute, "x"), walk(count=30))
-    assert "symbol AAA" in str(raised.value)
+        compute_view(one_column(expr), walk(count=30))
+    assert "momentum.py" in str(raised.value)
 
 
-def test_a_column_the_source_lacks_is_reported_not_invented():
-    with pytest.raises(MissingColumns, match=r"momentum needs close, volume.*adjusted_close"):
-        compute_view(replace(VIEW, inputs=("close", "volume")), walk(count=30))
+def test_a_column_whose_inputs_a_source_lacks_is_null_and_reported():
+    columns = (*one_column(PRICE).columns, Feature(name="shares", expr=pl.col("volume") * PRICE, description="x"))
+    view = replace(VIEW, columns=columns)
+    bars = walk(count=30)
+    values = compute_view(view, bars)
+    assert unavailable(view, bars) == {"shares": ("volume",)}
+    assert values["shares"].null_count() == values.height == 60
+    assert values["xx"].null_count() == 0
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_a_column_the_source_lacks_is_reported_not_invented():
         ({"owner": ""}, "owner"),
         ({"columns": ()}, "columns"),
         ({"columns": VIEW.columns * 2}, "columns"),
-        ({"inputs": ()}, "inputs"),
+        ({"columns": (Feature(name="xx", expr=pl.lit(1.0), description="x"),)}, "columns.xx"),
         ({"warm_up_bars": -1}, "warm_up_bars"),
     ],
 )
