@@ -27,15 +27,16 @@ def publish_file(temporary: Path, final: Path) -> None:
 
     Final names are made of content hashes, so a file that is already there holds the same bytes, or damaged ones.
     """
-    _sync(temporary)
+    sync(temporary)
     failpoint("file.synced")
     final.parent.mkdir(parents=True, exist_ok=True)
     os.replace(temporary, final)
     failpoint("file.renamed")
-    _sync(final.parent)
+    sync(final.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,7 @@
-"""A process of its own that publishes one version, so that a test can kill it: `python -m ... <home> <value>`."""
+"""A process of its own that publishes one version, so that a test can kill it: `python -m ... <home> <value>`.
+
+A version has two chunks, the first the same in all.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ def open_stores(home: Path) -> tuple[SnapshotStore, Ledger]:
 
 def publish(home: Path, value: int) -> Snapshot:
     store, _ = open_stores(home)
-    table = pa.table({"value": [value] * 1_000})
-    return store.publish(DATASET, table, provenance=Provenance(code_version="c", inputs={}), actor="test")
+    shared, own = (pa.table({"value": [one] * 1_000}) for one in (0, value))
+    return store.publish(DATASET, [shared, own], provenance=Provenance(code_version="c", inputs={}), actor="test")
 
 
 if __name__ == "__main__":

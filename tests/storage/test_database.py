@@ -4,12 +4,19 @@ import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from mlops_assets.storage.sql.database import Database, SchemaMismatch
+from mlops_assets.kernel.clock import SystemClock
+from mlops_assets.kernel.fingerprint import file_sha256
+from mlops_assets.ledger.store import Ledger
+from mlops_assets.storage.parquet.snapshots import SnapshotStore
+from mlops_assets.storage.sql.database import Database, SchemaMismatch, alembic_config
 from mlops_assets.storage.sql.tables import metadata
 
 
@@ -76,3 +83,43 @@ def test_times_come_back_aware(database: Database):
         )
     with database.read() as connection:
         assert connection.scalar(sa.select(table.c.created_at)) == at
+
+
+def test_snapshots_of_the_first_schema_are_read_after_the_migration(tmp_path: Path):
+    """A home as 0001 left it: one file a snapshot, no details, no bounds."""
+    database = Database(f"sqlite:///{tmp_path / 'old.db'}")
+    with database.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(sa.text("INSERT INTO dataset_head VALUES ('market/bars', 1)"))
+        connection.execute(
+            sa.text("INSERT INTO ledger_entry VALUES (1, :at, 'a', 'b', 'c', NULL, NULL, '', '{}', 'x', 'y')"),
+            {"at": "2024-05-01 00:00:00.000000"},
+        )
+        sha256 = write_parquet(tmp_path / "market/bars")
+        connection.execute(
+            sa.text(
+                "INSERT INTO snapshot VALUES "
+                "('market/bars', 1, NULL, 'f', 's', '{\"value\": \"double\"}', 'c', '{}', 2, 9, :at, 'ana', 1)"
+            ),
+            {"at": "2024-05-01 00:00:00.000000"},
+        )
+        connection.execute(
+            sa.text("INSERT INTO snapshot_file VALUES ('market/bars', 1, :path, :sha256, 9, 2)"),
+            {"path": f"market/bars/{sha256}.parquet", "sha256": sha256},
+        )
+    database.migrate()
+    ledger = Ledger(database, SystemClock())
+    store = SnapshotStore(tmp_path, database, ledger, SystemClock())
+    old = store.head("market/bars")
+    assert (old.details, old.files[0].first_at) == ({}, None)
+    assert store.read(old)["value"].to_pylist() == [1.0, 2.0]
+
+
+def write_parquet(folder: Path) -> str:
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"value": [1.0, 2.0]}), folder / "new")
+    sha256 = file_sha256(folder / "new")
+    (folder / "new").rename(folder / f"{sha256}.parquet")
+    return sha256

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +12,7 @@ import sqlalchemy as sa
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, NotFound
 from mlops_assets.kernel.fingerprint import file_sha256
 from mlops_assets.storage.parquet import snapshots as module
-from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
+from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotFile, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
 MADE_BY = Provenance(code_version="c1", inputs={"market/bars": "f1"})
@@ -143,3 +145,98 @@ def test_every_version_has_its_ledger_entry(snapshots: SnapshotStore, database: 
         statement = sa.text("SELECT action, subject, after FROM ledger_entry WHERE seq = :seq")
         row = connection.execute(statement, {"seq": published.ledger_seq}).one()
     assert tuple(row) == ("snapshot.publish", "features/momentum@1", published.fingerprint)
+
+
+def publish_chunks(store: SnapshotStore, *chunks: pa.Table | SnapshotFile) -> Snapshot:
+    return store.publish("features/momentum", chunks, provenance=MADE_BY, actor="ana")
+
+
+def test_details_are_kept_and_are_no_part_of_the_identity(snapshots: SnapshotStore):
+    said = Provenance(code_version="c1", inputs={"market/bars": "f1"}, details={"view_version": "1.0.0", "rows": [1]})
+    first = publish(snapshots, 1.0, provenance=said)
+    assert first.details == snapshots.head("features/momentum").details == {"view_version": "1.0.0", "rows": [1]}
+    assert publish(snapshots, 1.0) == first
+
+
+def test_chunks_are_files_in_their_order_that_read_as_one_table(snapshots: SnapshotStore):
+    published = publish_chunks(snapshots, table(3.0), table(1.0, 2.0), table(9.0))
+    assert [file.row_count for file in snapshots.head("features/momentum").files] == [1, 2, 1]
+    assert snapshots.head("features/momentum") == published
+    assert snapshots.read(published).equals(table(3.0, 1.0, 2.0, 9.0).combine_chunks())
+    assert published.fingerprint != publish_chunks(snapshots, table(1.0, 2.0), table(3.0), table(9.0)).fingerprint
+
+
+def test_one_chunk_is_the_same_content_as_its_table(snapshots: SnapshotStore):
+    assert publish_chunks(snapshots, table(1.0)) == publish(snapshots, 1.0)
+
+
+def test_a_fingerprint_is_what_it_was_before_there_were_chunks(snapshots: SnapshotStore):
+    """The identity of a table of one file: its schema and the hash of its bytes, computed here without our code."""
+    from hashlib import sha256
+
+    published = publish(snapshots, 1.0)
+    (path,) = snapshots.paths(published)
+    digest = sha256(path.read_bytes()).hexdigest()
+    said = f'{{"files":["{digest}"],"schema":{{"value":"double"}}}}'
+    assert published.fingerprint == sha256(said.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("is_shared_by_name", [True, False])
+def test_an_unchanged_chunk_is_not_written_again(snapshots: SnapshotStore, is_shared_by_name: bool):
+    first = publish_chunks(snapshots, table(1.0), table(2.0))
+    before = snapshots.paths(first)[0].stat()
+    second = publish_chunks(snapshots, first.files[0] if is_shared_by_name else table(1.0), table(2.5))
+    after = snapshots.paths(second)[0].stat()
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert second.files[0] == first.files[0]
+    assert snapshots.read(first).equals(pa.concat_tables([table(1.0), table(2.0)]))
+    assert snapshots.read(second).equals(pa.concat_tables([table(1.0), table(2.5)]))
+
+
+def test_a_damaged_shared_chunk_is_refused_by_name_and_mended_by_its_rows(snapshots: SnapshotStore):
+    first = publish_chunks(snapshots, table(1.0), table(2.0))
+    snapshots.paths(first)[0].write_bytes(b"damaged")
+    with pytest.raises(IntegrityViolation):
+        publish_chunks(snapshots, first.files[0], table(3.0))
+    assert snapshots.head("features/momentum") == first
+    publish_chunks(snapshots, table(1.0), table(3.0))
+    assert snapshots.read(first)["value"].to_pylist() == [1.0, 2.0]
+
+
+def test_files_say_which_events_they_hold(snapshots: SnapshotStore):
+    def at(*days: int) -> pa.Table:
+        instants = [datetime(2024, 5, day, 20, tzinfo=UTC) for day in days]
+        return pa.table({"event_at": pa.array(instants, pa.timestamp("us", tz="UTC"))})
+
+    publish_chunks(snapshots, at(3, 2), at(6))
+    found = snapshots.head("features/momentum").files
+    bounds = [(file.first_at.day, file.last_at.day) for file in found if file.first_at and file.last_at]
+    assert bounds == [(2, 3), (6, 6)]
+    assert publish(snapshots, 1.0).files[0].first_at is None
+
+
+@pytest.mark.parametrize(
+    ("chunks", "problem"),
+    [
+        ([], "there is no chunk to publish"),
+        ([table(1.0), pa.table({"value": [1]})], "chunk 2 has another schema than the first, see value"),
+        ([table(1.0), table(1.0)], "two chunks hold the same rows"),
+        ([SnapshotFile(path="a", sha256="b", byte_count=1, row_count=1)], "is no file of its head"),
+    ],
+)
+def test_chunks_that_make_no_table_publish_nothing(
+    snapshots: SnapshotStore, chunks: Sequence[pa.Table | SnapshotFile], problem: str
+):
+    first = publish(snapshots, 5.0)
+    with pytest.raises(ValueError, match=problem):
+        publish_chunks(snapshots, *chunks)
+    assert snapshots.history("features/momentum") == [first]
+    names = {path.name for path in (snapshots.root / "features/momentum").iterdir()}
+    assert names == {".lock", Path(first.files[0].path).name}
+
+
+def test_a_sweep_keeps_what_any_version_names(snapshots: SnapshotStore):
+    first = publish_chunks(snapshots, table(1.0), table(2.0))
+    publish_chunks(snapshots, table(1.0), table(3.0))
+    snapshots.sweep("features/momentum")
+    assert snapshots.read(first)["value"].to_pylist() == [1.0, 2.0]

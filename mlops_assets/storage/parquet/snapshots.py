@@ -1,26 +1,27 @@
 """Which version of a table is published: immutable Parquet files behind a transactional manifest.
 
-A publish writes a file under a temporary name, syncs it and names it by its hash, then commits one manifest row, the
-moved head and the ledger entry in one transaction. A crash before the commit leaves files that nothing names; the next
-publish of the dataset removes them.
+A publish writes each chunk of rows to a file under a temporary name, syncs it and names it by its hash, then commits
+one manifest row, the moved head and the ledger entry in one transaction. A crash before the commit leaves files that
+nothing names; the next publish of the dataset removes them. Versions share the files of chunks that did not change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, NotFound
-from mlops_assets.kernel.fingerprint import file_sha256, fingerprint
+from mlops_assets.kernel.fingerprint import Json, file_sha256, fingerprint
 from mlops_assets.storage.failpoints import failpoint
-from mlops_assets.storage.files import publish_file, temporary_file
+from mlops_assets.storage.files import publish_file, sync, temporary_file
 from mlops_assets.storage.journal import Journal
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import dataset_head, snapshot, snapshot_file
@@ -34,25 +35,37 @@ ROW_GROUP_ROWS = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """What a snapshot was made from: the code's version and the fingerprint of every input."""
+    """What a snapshot was made from: the code's version and the fingerprint of every input.
+
+    `details` says more about it to people; it is kept with the snapshot and is no part of its identity.
+    """
 
     code_version: str
     inputs: Mapping[str, str]
+    details: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotFile:
-    """One Parquet file; `path` is relative to the store's root."""
+    """One Parquet file; `path` is relative to the store's root.
+
+    `first_at` and `last_at` bound the column `event_at`; None where the table has none, or no row.
+    """
 
     path: str
     sha256: str
     byte_count: int
     row_count: int
+    first_at: datetime | None = None
+    last_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One immutable version of a dataset. `fingerprint` covers its schema and the hashes of its files."""
+    """One immutable version of a dataset. `fingerprint` covers its schema and the hashes of its files.
+
+    `files` are in the order of the chunks that were published.
+    """
 
     dataset: str
     version: int
@@ -67,11 +80,20 @@ class Snapshot:
     created_at: datetime
     created_by: str
     ledger_seq: int
+    details: Mapping[str, Json]
     files: tuple[SnapshotFile, ...]
 
     @property
     def id(self) -> str:
         return f"{self.dataset}@{self.version}"
+
+
+class _Content(NamedTuple):
+    """What a publish wrote, and the fingerprint that makes it the same as what another wrote."""
+
+    schema: Mapping[str, str]
+    files: tuple[SnapshotFile, ...]
+    fingerprint: str
 
 
 class SnapshotStore:
@@ -81,19 +103,32 @@ class SnapshotStore:
         self.root = root
         self._database, self._journal, self._clock = database, journal, clock
 
-    def publish(self, dataset: str, table: pa.Table, *, provenance: Provenance, actor: str) -> Snapshot:
-        """Publish `table` as the next version of `dataset` and return it.
+    def publish(
+        self,
+        dataset: str,
+        rows: pa.Table | Sequence[pa.Table | SnapshotFile],
+        *,
+        provenance: Provenance,
+        actor: str,
+    ) -> Snapshot:
+        """Publish `rows` as the next version of `dataset` and return it.
 
         Publishing what the head already holds, made from the same inputs by the same code, returns the head. What a
         killed publish left behind is removed on the way.
 
+        Args:
+            rows: one table, or chunks of one schema in order; each becomes a file. A chunk may be a file of the head:
+                it is shared and not written again.
+
         Raises:
+            ValueError: if there is no chunk, two are equal or differ in schema, or a file is not of the head.
+            IntegrityViolation: if a shared file is damaged.
             Conflict: if somebody else published the dataset in the meantime, or published it from newer inputs than
                 these; nothing of ours is left behind.
         """
         try:
             with writing(self.root / dataset):
-                published = self._publish(dataset, table, provenance, actor)
+                published = self._publish(dataset, rows, provenance, actor)
             failpoint("snapshot.committed")
             return published
         finally:
@@ -161,36 +196,82 @@ class SnapshotStore:
             pq.read_table(path, columns=None if columns is None else list(columns)) for path in self.paths(published)
         )
 
+    def verified_path(self, published: Snapshot, file: SnapshotFile) -> Path:
+        """Return where one file of a version is, its bytes checked against its hash.
+
+        Raises:
+            IntegrityViolation: if it is missing or its bytes are not those that were published.
+        """
+        self._verify(published, file)
+        return self.root / file.path
+
     def paths(self, published: Snapshot) -> list[Path]:
         """Return where a version's files are, in order."""
         return [self.root / file.path for file in published.files]
 
-    def _publish(self, dataset: str, table: pa.Table, provenance: Provenance, actor: str) -> Snapshot:
+    def _publish(
+        self,
+        dataset: str,
+        rows: pa.Table | Sequence[pa.Table | SnapshotFile],
+        provenance: Provenance,
+        actor: str,
+    ) -> Snapshot:
         parent = self.find_head(dataset)
-        file, content = self._write(self.root / dataset, table)
+        chunks = rows if isinstance(rows, Sequence) else [rows]
+        schema = _common_schema(dataset, parent, chunks)
+        content = self._write(dataset, parent, schema, chunks)
         failpoint("snapshot.linked")
         if parent is not None and _is_same(parent, content, provenance):
             return parent
         try:
-            return self._commit(dataset, parent, content, _schema_of(table), [file], provenance, actor)
+            return self._commit(dataset, parent, content, provenance, actor)
         except Conflict:
             rival = self.find_head(dataset)
             if rival is not None and _is_same(rival, content, provenance):
                 return rival
             raise
 
-    def _write(self, folder: Path, table: pa.Table) -> tuple[SnapshotFile, str]:
-        """Write `table` under the name of its hash; return the file and the fingerprint of the content."""
+    def _write(
+        self,
+        dataset: str,
+        parent: Snapshot | None,
+        schema: Mapping[str, str],
+        chunks: Sequence[pa.Table | SnapshotFile],
+    ) -> _Content:
+        """Write each chunk under the name of its hash, unless an intact file has that name already."""
+        files = list[SnapshotFile]()
+        for chunk in chunks:
+            if not isinstance(chunk, SnapshotFile):
+                files.append(self._write_file(self.root / dataset, chunk))
+            elif parent is not None and chunk in parent.files:
+                self._verify(parent, chunk)
+                files.append(chunk)
+            else:
+                raise ValueError(f"{dataset}: {chunk.path} is no file of its head; publish the rows themselves")
+        hashes = [file.sha256 for file in files]
+        if len(set(hashes)) < len(hashes):
+            raise ValueError(f"{dataset}: two chunks hold the same rows; nothing was published")
+        return _Content(schema, tuple(files), fingerprint({"schema": schema, "files": hashes}))
+
+    def _write_file(self, folder: Path, table: pa.Table) -> SnapshotFile:
         with temporary_file(folder) as temporary:
             _write_parquet(table, temporary)
             failpoint("snapshot.written")
             sha256, byte_count = file_sha256(temporary), temporary.stat().st_size
             final = folder / f"{sha256}.parquet"
-            publish_file(temporary, final)
-        file = SnapshotFile(
-            path=str(final.relative_to(self.root)), sha256=sha256, byte_count=byte_count, row_count=table.num_rows
+            if final.exists() and file_sha256(final) == sha256:
+                sync(folder)  # whoever wrote it may have been killed before its name was durable
+            else:
+                publish_file(temporary, final)
+        first_at, last_at = _event_bounds(table)
+        return SnapshotFile(
+            path=str(final.relative_to(self.root)),
+            sha256=sha256,
+            byte_count=byte_count,
+            row_count=table.num_rows,
+            first_at=first_at,
+            last_at=last_at,
         )
-        return file, fingerprint({"schema": _schema_of(table), "files": [sha256]})
 
     def _verify(self, published: Snapshot, file: SnapshotFile) -> None:
         path = self.root / file.path
@@ -207,9 +288,7 @@ class SnapshotStore:
         self,
         dataset: str,
         parent: Snapshot | None,
-        content: str,
-        schema: Mapping[str, str],
-        files: Sequence[SnapshotFile],
+        content: _Content,
         provenance: Provenance,
         actor: str,
     ) -> Snapshot:
@@ -224,7 +303,7 @@ class SnapshotStore:
                     action="snapshot.publish",
                     subject=f"{dataset}@{version}",
                     before=None if parent is None else parent.fingerprint,
-                    after=content,
+                    after=content.fingerprint,
                     details={"code_version": provenance.code_version, "inputs": dict(provenance.inputs)},
                 ),
             )
@@ -232,21 +311,25 @@ class SnapshotStore:
                 "dataset": dataset,
                 "version": version,
                 "parent": None if parent is None else parent.version,
-                "fingerprint": content,
-                "schema_hash": fingerprint(schema),
-                "schema": dict(schema),
+                "fingerprint": content.fingerprint,
+                "schema_hash": fingerprint(content.schema),
+                "schema": dict(content.schema),
                 "code_version": provenance.code_version,
                 "inputs": dict(provenance.inputs),
-                "row_count": sum(file.row_count for file in files),
-                "byte_count": sum(file.byte_count for file in files),
+                "row_count": sum(file.row_count for file in content.files),
+                "byte_count": sum(file.byte_count for file in content.files),
                 "created_at": self._clock.now(),
                 "created_by": actor,
                 "ledger_seq": seq,
+                "details": dict(provenance.details),
             }
             connection.execute(sa.insert(snapshot).values(row))
-            connection.execute(sa.insert(snapshot_file), [_file_row(dataset, version, file) for file in files])
+            connection.execute(
+                sa.insert(snapshot_file),
+                [_file_row(dataset, version, position, file) for position, file in enumerate(content.files)],
+            )
             failpoint("snapshot.recorded")
-        return Snapshot(**row, files=tuple(files))
+        return Snapshot(**row, files=content.files)
 
     def _refuse_outdated(
         self, connection: sa.Connection, dataset: str, parent: Snapshot | None, provenance: Provenance
@@ -288,12 +371,45 @@ class SnapshotStore:
             return {Path(path).name for path in paths}
 
 
-def _is_same(parent: Snapshot, content: str, provenance: Provenance) -> bool:
+def _is_same(parent: Snapshot, content: _Content, provenance: Provenance) -> bool:
     return (parent.fingerprint, parent.code_version, dict(parent.inputs)) == (
-        content,
+        content.fingerprint,
         provenance.code_version,
         dict(provenance.inputs),
     )
+
+
+def _common_schema(
+    dataset: str, parent: Snapshot | None, chunks: Sequence[pa.Table | SnapshotFile]
+) -> Mapping[str, str]:
+    """Return the schema of every chunk; a shared file has that of the head."""
+    if not chunks:
+        raise ValueError(f"{dataset}: there is no chunk to publish; publish an empty table if it shall be empty")
+    shared = {} if parent is None else parent.schema
+    first, *others = (shared if isinstance(chunk, SnapshotFile) else _schema_of(chunk) for chunk in chunks)
+    for position, other in enumerate(others, start=2):
+        if list(other.items()) != list(first.items()):
+            differing = sorted({name for name, _ in {*first.items()} ^ {*other.items()}}) or ["their order"]
+            raise ValueError(
+                f"{dataset}: chunk {position} has another schema than the first, see {', '.join(differing)}; "
+                "nothing was published"
+            )
+    return first
+
+
+def _event_bounds(table: pa.Table) -> tuple[datetime | None, datetime | None]:
+    """Return the least and the greatest `event_at`; a naive one is no instant and has no bounds."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if "event_at" not in table.column_names:
+        return None, None
+    type_ = table.schema.field("event_at").type
+    if not pa.types.is_timestamp(type_) or type_.tz is None:
+        return None, None
+    instants = pc.cast(table["event_at"], pa.timestamp("us", tz="UTC"), safe=False)
+    bounds = pc.call_function("min_max", [instants]).as_py()
+    return bounds["min"], bounds["max"]
 
 
 def _schema_of(table: pa.Table) -> dict[str, str]:
@@ -314,14 +430,17 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     )
 
 
-def _file_row(dataset: str, version: int, file: SnapshotFile) -> dict[str, Any]:
+def _file_row(dataset: str, version: int, position: int, file: SnapshotFile) -> dict[str, Any]:
     return {
         "dataset": dataset,
         "version": version,
+        "position": position,
         "path": file.path,
         "sha256": file.sha256,
         "byte_count": file.byte_count,
         "row_count": file.row_count,
+        "first_at": file.first_at,
+        "last_at": file.last_at,
     }
 
 
@@ -337,10 +456,11 @@ def _load(connection: sa.Connection, dataset: str, version: int) -> Snapshot | N
 
 
 def _files(connection: sa.Connection, dataset: str, version: int) -> Iterator[SnapshotFile]:
+    names = (one.name for one in dataclass_fields(SnapshotFile))
     statement = (
-        sa.select(snapshot_file.c.path, snapshot_file.c.sha256, snapshot_file.c.byte_count, snapshot_file.c.row_count)
+        sa.select(*(snapshot_file.c[name] for name in names))
         .where(snapshot_file.c.dataset == dataset, snapshot_file.c.version == version)
-        .order_by(snapshot_file.c.path)
+        .order_by(snapshot_file.c.position)
     )
     for row in connection.execute(statement).mappings():
         yield SnapshotFile(**row)

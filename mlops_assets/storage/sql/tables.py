@@ -66,6 +66,7 @@ snapshot = sa.Table(
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("created_by", sa.String(200), nullable=False),
     sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+    sa.Column("details", sa.JSON, nullable=False, server_default="{}"),
 )
 
 snapshot_file = sa.Table(
@@ -77,6 +78,9 @@ snapshot_file = sa.Table(
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("byte_count", sa.Integer, nullable=False),
     sa.Column("row_count", sa.Integer, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("first_at", UtcDateTime),
+    sa.Column("last_at", UtcDateTime),
     sa.ForeignKeyConstraint(["dataset", "version"], ["snapshot.dataset", "snapshot.version"]),
 )
 
@@ -217,4 +221,43 @@ prompt_evaluation = sa.Table(
     sa.Column("findings", sa.JSON, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("created_by", sa.String(200), nullable=False),
+)
+
+feature_view = sa.Table(
+    "feature_view",
+    metadata,
+    sa.Column("view", sa.String(100), primary_key=True),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("active_version", sa.String(40)),
+    sa.Column("successor", sa.String(100)),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+)
+
+feature_release = sa.Table(
+    "feature_release",
+    metadata,
+    sa.Column("view", sa.String(100), primary_key=True),
+    sa.Column("version", sa.String(40), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("registered_at", UtcDateTime, nullable=False),
+    sa.Column("registered_by", sa.String(200), nullable=False),
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+)
+
+look_ahead_certificate = sa.Table(
+    "look_ahead_certificate",
+    metadata,
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), primary_key=True, autoincrement=False),
+    sa.Column("view", sa.String(100), nullable=False, index=True),
+    sa.Column("version", sa.String(40), nullable=False),
+    sa.Column("snapshot_fingerprint", sa.String(64), nullable=False, index=True),
+    sa.Column("bars_fingerprint", sa.String(64), nullable=False),
+    sa.Column("cuts", sa.JSON, nullable=False),
+    sa.Column("rows_compared", sa.Integer, nullable=False),
+    sa.Column("peeks", sa.JSON, nullable=False),
+    sa.Column("is_clean", sa.Boolean, nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("issued_at", UtcDateTime, nullable=False),
+    sa.Column("issued_by", sa.String(200), nullable=False),
 )
