@@ -1,7 +1,7 @@
 """The graph's first asset: daily bars, what was set aside beside them, and the checks that guard what is downstream."""
 # No `from __future__ import annotations`: Dagster compares the annotation of `context` as a class.
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,18 @@ from mlops_assets.market_data import checks
 from mlops_assets.market_data.automation import daily_ingestion
 from mlops_assets.market_data.bars import BAR_COLUMNS, BARS, QUARANTINE, to_table
 from mlops_assets.market_data.calendar import TradingCalendar
-from mlops_assets.market_data.ingestion import Ingestion, expected_last_session, ingest, schedule_of
+from mlops_assets.market_data.ingestion import Ingestion, expected_last_session, ingest, schedule_of, source_key
+from mlops_assets.market_data.knowledge import bar_details, read_held
 from mlops_assets.market_data.plots import bars_figure
 from mlops_assets.market_data.quarantine import QUARANTINE_COLUMNS
 from mlops_assets.market_data.readings import record_reading
+from mlops_assets.market_data.restatements import RESTATEMENT_COLUMNS, RESTATEMENTS, Revision, revise
 from mlops_assets.market_data.sources import BarSource
 from mlops_assets.market_data.validation import ErrorBudget
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
 from mlops_assets.orchestration.timing import check_when_refreshed
+from mlops_assets.storage.failpoints import failpoint
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
@@ -40,8 +43,10 @@ _RULES = (
     "csv_table",
     "folder",
     "ingestion",
+    "knowledge",
     "quarantine",
     "reading",
+    "restatements",
     "sample",
     "sources",
 )
@@ -81,7 +86,8 @@ def _bars_asset(budget: ErrorBudget) -> dg.AssetsDefinition:
         metadata=asset_metadata(file=Path(bars_module.__file__), columns=BAR_COLUMNS),
         description=(
             "Daily bars, one row per symbol and trading day, validated against the exchange's calendar. "
-            f"Rows that are no bars are in the dataset {QUARANTINE} with their reason."
+            f"Rows that are no bars are in the dataset {QUARANTINE} with their reason; values that a later reading "
+            f"replaced are in {RESTATEMENTS}, so that the past can be asked as it was known."
         ),
     )
     def market_bars(
@@ -100,7 +106,14 @@ def _bars_asset(budget: ErrorBudget) -> dg.AssetsDefinition:
         set_aside = to_table(read.validation.quarantined, QUARANTINE_COLUMNS)
         quarantine = snapshots.publish(QUARANTINE, set_aside, provenance=provenance, actor=actor.name)
         budget.enforce(read.validation, source=market.name)
-        published = snapshots.publish(BARS, to_table(read.bars, BAR_COLUMNS), provenance=provenance, actor=actor.name)
+        revision = revise(read.bars, read_held(snapshots, source_key(read.source)), read_at=read.read_at)
+        # Before the bars: killed in between, the rows that the bars are about to lose are safe.
+        superseded = to_table(revision.superseded, RESTATEMENT_COLUMNS)
+        restatements = snapshots.publish(RESTATEMENTS, superseded, provenance=provenance, actor=actor.name)
+        failpoint("bars.restated")
+        known = replace(provenance, details=bar_details(market.publication_lag, restatements))
+        bars = to_table(revision.bars, BAR_COLUMNS)
+        published = snapshots.publish(BARS, bars, provenance=known, actor=actor.name)
         if market.fingerprint() is None:
             record_reading(
                 published,
@@ -111,7 +124,12 @@ def _bars_asset(budget: ErrorBudget) -> dg.AssetsDefinition:
                 actor=actor.name,
             )
         return snapshot_result(
-            published, source=market.description, quarantine_snapshot=quarantine.id, **_ingestion_metadata(read)
+            published,
+            source=market.description,
+            quarantine_snapshot=quarantine.id,
+            restatements_snapshot=restatements.id,
+            **_ingestion_metadata(read),
+            **_revision_metadata(revision),
         )
 
     return market_bars
@@ -135,6 +153,18 @@ def _ingestion_metadata(read: Ingestion) -> dict[str, Any]:
         "suspicions": validation.suspicions.height,
         "suspicious_rows": _markdown(validation.suspicions),
         "plot": plot_metadata(bars_figure(bars)),
+    }
+
+
+def _revision_metadata(revision: Revision) -> dict[str, Any]:
+    """Say what this reading changed of what was known."""
+    return {
+        "rows_restated": revision.restated,
+        "rows_late": revision.late,
+        "rows_rebased": revision.rebased,
+        "rows_vanished": revision.vanished.height,
+        "vanished_rows": _markdown(revision.vanished),
+        "rows_superseded_in_all": revision.superseded.height,
     }
 
 

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
@@ -11,6 +11,7 @@ from mlops_assets.market_data.assets import bars_code_version, bars_definitions
 from mlops_assets.market_data.calendar import TradingCalendar
 from mlops_assets.market_data.folder import BarFolder
 from mlops_assets.market_data.ingestion import bars_are_current
+from mlops_assets.market_data.knowledge import read_knowledge
 from mlops_assets.market_data.readings import last_reading
 from mlops_assets.market_data.sample import BundledSample
 from mlops_assets.market_data.validation import ErrorBudget, SourceOverErrorBudget
@@ -213,6 +214,60 @@ def test_a_reading_of_earlier_bars_says_nothing_of_later_ones(folder, snapshots)
     run(Vendor(folder.path), snapshots)
     assert last_reading(ledger_of(snapshots), earlier) == CLOCK.at + timedelta(days=1)
     assert last_reading(ledger_of(snapshots), snapshots.head("market/bars")) == CLOCK.at
+
+
+def test_an_edited_file_leaves_the_old_row_among_the_restatements(folder, snapshots):
+    run(folder, snapshots)
+    add(folder, "AAA.csv", GOOD.replace("11.0", "11.5"))
+    later = FixedClock(at=CLOCK.at + timedelta(hours=2))
+    result = run(folder, snapshots, clock=later)
+    assert metadata_of(result)["rows_restated"] == 1
+    rows = read_knowledge(snapshots).rows.filter(pl.col("date") == date(2020, 1, 3))
+    promised = datetime(2020, 1, 3, 22, tzinfo=UTC)
+    assert rows.select("adjusted_close", "known_at", "superseded_at").rows() == [
+        (11.0, promised, later.at),
+        (11.5, later.at, None),
+    ]
+    before = snapshots.head("market/bars")
+    run(folder, snapshots, clock=FixedClock(at=CLOCK.at + timedelta(hours=5)))
+    assert snapshots.head("market/bars") == before
+    assert is_current(folder, snapshots, bars_code_version(GENEROUS))
+
+
+def test_a_bar_that_the_source_no_longer_has_is_named_and_kept(folder, snapshots):
+    run(folder, snapshots)
+    add(folder, "AAA.csv", GOOD.replace("2020-01-03,11.0\n", ""))
+    metadata = metadata_of(run(folder, snapshots, clock=FixedClock(at=CLOCK.at + timedelta(hours=2))))
+    assert metadata["rows_vanished"] == 1
+    assert "| AAA | 2020-01-03 |" in metadata["vanished_rows"]
+    assert snapshots.head("market/bars").row_count == 3
+    assert read_knowledge(snapshots).rows.height == 4
+
+
+def test_another_source_begins_a_history_of_its_own(folder, snapshots):
+    run(folder, snapshots)
+    other = Other(folder.path)
+    add(folder, "AAA.csv", GOOD.replace("11.0", "11.5"))
+    run(other, snapshots, clock=FixedClock(at=CLOCK.at + timedelta(hours=2)))
+    rows = read_knowledge(snapshots).rows
+    assert rows["superseded_at"].null_count() == rows.height == 4
+    assert (rows["known_at"] - rows["event_at"]).unique().to_list() == [timedelta(hours=1)]
+
+
+class Other(BarFolder):
+    """The same files from elsewhere."""
+
+    name = "other"
+
+
+def test_damaged_bars_are_mended_by_reading_again(folder, snapshots):
+    run(folder, snapshots)
+    published = snapshots.head("market/bars")
+    (path,) = snapshots.paths(published)
+    path.write_bytes(b"damaged")
+    run(folder, snapshots, clock=FixedClock(at=CLOCK.at + timedelta(hours=2)))
+    assert snapshots.head("market/bars") == published
+    assert snapshots.read(published).num_rows == 4
 
 
 def test_the_sample_gives_the_same_fingerprint_in_two_stores_and_passes_all_checks(tmp_path):
