@@ -64,6 +64,8 @@ def resources(services: ServiceFactory) -> Mapping[str, object]:
         "market": lazy(lambda: services.market, "The source of daily bars."),
         "warehouse": lazy(lambda: services.warehouse, "Rebuilds the DuckDB file of views over the snapshots."),
         "duckdb": services.duckdb,
+        "feature_registry": lazy(lambda: services.feature_registry, "Status, releases and certificates of views."),
+        "feature_releases": lazy(lambda: services.feature_releases, "The released versions of views."),
         "approvals": lazy(lambda: services.approvals, "Requests for approval and their decisions."),
         "tracking": lazy(lambda: services.tracking, "MLflow runs, one for each asset, partition and root run."),
         "models": lazy(lambda: services.models, "Registered model versions."),

@@ -6,8 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlops_assets.catalog.catalogue import Catalogue
-from mlops_assets.catalog.loader import load_catalogue
+from mlops_assets.catalog.loader import RELEASED, load_catalogue
 from mlops_assets.evaluation.store import ReportStore
+from mlops_assets.features.registry import FeatureRegistry
+from mlops_assets.features.releases import ReleaseFolder
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.clock import Clock, SystemClock
@@ -70,6 +72,14 @@ class ServiceFactory:
     @cached_property
     def warehouse(self) -> Warehouse:
         return Warehouse(self.settings.duckdb_path, self.snapshots, list(self.catalogue.feature_views.values()))
+
+    @cached_property
+    def feature_releases(self) -> ReleaseFolder:
+        return ReleaseFolder(self.settings.catalog_path / "feature_views" / RELEASED)
+
+    @cached_property
+    def feature_registry(self) -> FeatureRegistry:
+        return FeatureRegistry(self.database, self.ledger, self.clock)
 
     @cached_property
     def duckdb(self) -> DuckDBResource:

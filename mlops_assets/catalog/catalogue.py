@@ -53,6 +53,20 @@ class Catalogue:
         """Return the scenarios that put the model to the test: their reports are evidence for its deployment."""
         return tuple(scenario for scenario in self.scenarios.values() if model in self.models_of(scenario))
 
+    def readers(self, view: str) -> dict[str, tuple[str, ...]]:
+        """Return by column of a view who reads it: models with their training sets, and views."""
+        found = dict[str, list[str]]()
+        for other in self.feature_views.values():
+            for feature in other.upstream:
+                if feature.view == view:
+                    found.setdefault(feature.column, []).append(f"view {other.name}")
+        for model in self.models.values():
+            for feature in model.training_set.features:
+                if feature.view == view:
+                    who = f"model {model.name} (training set {model.training_set.name})"
+                    found.setdefault(feature.column, []).append(who)
+        return {column: tuple(who) for column, who in sorted(found.items())}
+
     def _check_view(self, view: FeatureView, below: tuple[str, ...] = ()) -> None:
         """Refuse a column of another view that does not exist, and a circle of views."""
         if view.name in below:

@@ -5,21 +5,27 @@ A file whose name begins with `_` is left alone.
 
 from __future__ import annotations
 
-import importlib.util
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.evaluation.spec import Scenario, Strategy
+from mlops_assets.features.releases import ReleaseFolder, served_name
+from mlops_assets.features.rollback import older_majors, released_view
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.errors import InvalidDeclaration
-from mlops_assets.kernel.fingerprint import bytes_sha256
+from mlops_assets.kernel.python_file import object_in
 from mlops_assets.kernel.semantic_version import parse_version
 from mlops_assets.kernel.strict_yaml import read_mapping
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.prompts.policy import PolicyRule
 from mlops_assets.prompts.spec import PromptVersion
+
+RELEASED = "released"
+"""The folder of released versions, beside the declarations of views."""
+_RESERVED = re.compile(r"_v\d+$|_history$")
 
 
 class _Named(Protocol):
@@ -30,8 +36,12 @@ class _Named(Protocol):
 D = TypeVar("D", bound=_Named)
 
 
-def load_catalogue(folder: Path) -> Catalogue:
+def load_catalogue(folder: Path, *, retiring: tuple[str, int] | None = None) -> Catalogue:
     """Read every declaration below `folder` and resolve their references.
+
+    Args:
+        retiring: a view and its major version that are to be gone; other older ones that no longer run are left out
+            too, so that each of several broken ones can be retired.
 
     Raises:
         InvalidDeclaration: naming the file, the field and the remedy.
@@ -42,7 +52,7 @@ def load_catalogue(folder: Path) -> Catalogue:
             file=folder, field="MLOPS_CATALOG_PATH", problem="there is no such folder", remedy="Correct the path."
         )
     return Catalogue(
-        feature_views=_by_name(_objects(folder / "feature_views", "VIEW", FeatureView)),
+        feature_views=_feature_views(folder / "feature_views", retiring),
         strategies=_by_name(_objects(folder / "strategies", "STRATEGY", Strategy)),
         models=_by_name(_mappings(folder / "models", ModelSpec.from_mapping)),
         scenarios=_by_name(_mappings(folder / "scenarios", Scenario.from_mapping)),
@@ -54,33 +64,34 @@ def load_catalogue(folder: Path) -> Catalogue:
 def _objects(folder: Path, variable: str, kind: type[D]) -> Iterator[tuple[Path, D]]:
     """Yield what each Python file of `folder` binds to `variable`."""
     for file in _files(folder, "*.py"):
-        found = _module_of(file).get(variable)
-        if not isinstance(found, kind):
-            raise InvalidDeclaration(
-                file=file,
-                field=variable,
-                problem=f"it holds {type(found).__name__}, not a {kind.__name__}",
-                remedy=f"Bind a {kind.__name__} to {variable} at the end of the file.",
-            )
-        yield file, found
+        yield file, object_in(file, variable, kind)
 
 
-def _module_of(file: Path) -> dict[str, Any]:
-    name = f"mlops_declaration_{file.stem}_{bytes_sha256(str(file).encode())[:12]}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise InvalidDeclaration(file=file, field="(the file)", problem="Python can't load it", remedy="Name it *.py.")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
+def _feature_views(folder: Path, retiring: tuple[str, int] | None) -> dict[str, FeatureView]:
+    """Return the declared views, and the older major versions of them that are still served."""
+    declared = _by_name(_objects(folder, "VIEW", FeatureView))
+    for view in declared.values():
+        _check_name(view)
+    releases = ReleaseFolder(folder / RELEASED)
+    older = {
+        served_name(release.view, release.major): release
+        for view in declared.values()
+        for release in older_majors(view, releases)
+        if retiring is None or ((release.view, release.major) != retiring and release.can_run)
+    }
+    # An old source may read another old one: every one has its name before the first is resolved.
+    named = {**declared, **{name: release.declared() for name, release in older.items()}}
+    return {**declared, **{name: released_view(release, name, named) for name, release in older.items()}}
+
+
+def _check_name(view: FeatureView) -> None:
+    if _RESERVED.search(view.name):
         raise InvalidDeclaration(
-            file=file,
-            field="(the file)",
-            problem=f"it stops with {type(error).__name__}: {error}",
-            remedy="Run the file with Python to see where.",
-        ) from error
-    return vars(module)
+            file=view.declared_in,
+            field="name",
+            problem=f"{view.name!r} ends like the name of an older major version or of a view's history in DuckDB",
+            remedy="Choose a name that does not end in _v<number> or _history.",
+        )
 
 
 def _mappings(folder: Path, build: Callable[[Mapping[str, Any], Path], D]) -> Iterator[tuple[Path, D]]:

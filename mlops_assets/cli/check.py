@@ -55,6 +55,7 @@ def steps(pytest_arguments: Sequence[str] = ()) -> list[Step]:
         Step(heading="types (basedpyright)", command=[_script("basedpyright"), "--pythonpath", sys.executable]),
         Step(heading="floors (import-linter)", command=[_script("lint-imports")]),
         Step(heading="docs (mlops docs)", command=[*python, "mlops_assets.cli", "docs", "--check"]),
+        Step(heading="versions (mlops features check)", command=[*python, "mlops_assets.cli", "features", "check"]),
         Step(heading="definitions (dg)", command=[_script("dg"), "check", "defs"]),
         Step(heading=TESTS, command=[*python, "pytest", *pytest_arguments]),
     ]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
 
+from mlops_assets.cli.markdown import plain, table
 from mlops_assets.kernel.errors import Conflict, NotFound
 from mlops_assets.settings import PACKAGE, PREFIX, SOURCE_TREE, Settings, load_settings
 
@@ -38,14 +39,36 @@ def docs(
     """Write the reference pages in docs/reference from the code."""
     if not (SOURCE_TREE / "pyproject.toml").is_file():
         raise NotFound(kind="clone", name=str(SOURCE_TREE), remedy="The pages belong to the source; run it there.")
-    pages = {name: _HEAD + page().rstrip() + "\n" for name, page in PAGES.items()}
-    stale = [name for name, text in pages.items() if not _says(FOLDER / name, text)]
-    if check and stale:
-        raise Conflict(f"{', '.join(stale)} in docs/reference: not what the code says. Run `mlops docs`.")
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    found = {name: _HEAD + page().rstrip() + "\n" for name, page in pages().items()}
+    moved = refresh(FOLDER, found, is_check=check)
+    print(f"{len(found)} pages, {len(moved.written)} written, {len(moved.removed)} removed")  # noqa: T201
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refreshed:
+    """The pages that were not what the code says, and those of what no longer exists."""
+
+    written: Sequence[str]
+    removed: Sequence[str]
+
+
+def refresh(folder: Path, found: Mapping[str, str], *, is_check: bool) -> Refreshed:
+    """Bring the pages below `folder` to what they should say; what people wrote there is left alone.
+
+    Raises:
+        Conflict: if `is_check` and a page is stale, missing or left over; then nothing is written.
+    """
+    stale = [name for name, text in found.items() if not _says(folder / name, text)]
+    left_over = [name for name in _written(folder) if name not in found]
+    if is_check and (stale or left_over):
+        named = ", ".join([*stale, *left_over])
+        raise Conflict(f"{named} in docs/reference: not what the code says. Run `mlops docs`.")
     for name in stale:
-        (FOLDER / name).write_text(pages[name], encoding="utf-8")
-    print(f"{len(pages)} pages, {len(stale)} written")  # noqa: T201
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(found[name], encoding="utf-8")
+    for name in left_over:
+        (folder / name).unlink()
+    return Refreshed(written=stale, removed=left_over)
 
 
 def settings_page() -> str:
@@ -54,7 +77,7 @@ def settings_page() -> str:
     rows = [(f"`{PREFIX}{name.upper()}`", _default(name), one.description or "") for name, one in found]
     head = "# Settings\n\nEvery setting is an environment variable. Lists are separated by commas.\n\n"
     current = f"`{PREFIX}ENVIRONMENT=current` makes `python3 -m mlops_assets` use the running interpreter as it is."
-    return head + _table(("variable", "default", "what it is"), rows) + f"\n{current}\n"
+    return head + table(("variable", "default", "what it is"), rows) + f"\n{current}\n"
 
 
 def declarations_page() -> str:
@@ -101,7 +124,7 @@ def assets_page() -> str:
     parts += [_asset(specs[key], checks.get(key, [])) for key in graph.toposorted_asset_keys]
     running = sorted([*(definitions.schedules or ()), *(definitions.sensors or ())], key=lambda one: one.name)
     rows = [(f"`{one.name}`", one.description or "") for one in running]
-    return "\n".join([*parts, "## Schedules and sensors\n", _table(("name", "what it does"), rows)])
+    return "\n".join([*parts, "## Schedules and sensors\n", table(("name", "what it does"), rows)])
 
 
 def cli_page() -> str:
@@ -122,12 +145,12 @@ def rest_page() -> str:
     parts = [f"# REST API\n\n{signed} Version {document['info']['version']}.\n"]
     for path, methods in document["paths"].items():
         for method, route in methods.items():
-            parts.append(f"## {method.upper()} `{path}`\n\n{_plain(route.get('description', route['summary']))}\n")
+            parts.append(f"## {method.upper()} `{path}`\n\n{plain(route.get('description', route['summary']))}\n")
             asked = route.get("parameters", ())
             rows = [(f"`{one['name']}`", one["in"], _type(one["schema"])) for one in asked]
-            parts += [_table(("parameter", "in", "type"), rows)] if rows else []
+            parts += [table(("parameter", "in", "type"), rows)] if rows else []
     aliases = [(f"`{first}`", ", ".join(f"`{one}`" for one in rest)) for first, *rest in PREFIXES.values()]
-    return "\n".join([*parts, "## Aliases\n", _table(("prefix", "also answers below"), aliases)])
+    return "\n".join([*parts, "## Aliases\n", table(("prefix", "also answers below"), aliases)])
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
@@ -137,6 +160,20 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "rest.md": rest_page,
 }
+
+
+def pages() -> Mapping[str, Callable[[], str]]:
+    """Return every page by its name in docs/reference."""
+    from mlops_assets.cli import feature_docs
+
+    services = _services()
+    return {**PAGES, **feature_docs.pages(services.catalogue, services.feature_releases)}
+
+
+def _written(folder: Path) -> list[str]:
+    """Name the pages that `mlops docs` wrote at some time, by the line they begin with."""
+    found = sorted(folder.rglob("*.md"))
+    return [page.relative_to(folder).as_posix() for page in found if page.read_text("utf-8").startswith(_HEAD)]
 
 
 def _says(path: Path, text: str) -> bool:
@@ -159,7 +196,7 @@ def _default(name: str) -> str:
 
 def _python_declaration(title: str, kind: type[Any]) -> str:
     rows = [(f"`{one.name}`", f"`{one.type}`", _default_of(one)) for one in fields(kind)]
-    return f"## {title}\n\n{_words(kind)}\n\n" + _table(("field", "type", "default"), rows)
+    return f"## {title}\n\n{_words(kind)}\n\n" + table(("field", "type", "default"), rows)
 
 
 def _default_of(one: Field[Any]) -> str:
@@ -175,7 +212,7 @@ def _data_declaration(title: str, kind: type[Any]) -> str:
     parts = [f"## {title}\n", *filter(None, [_words(kind)]), _schema_table(schema)]
     for name, nested in sorted(schema.get("$defs", {}).items()):
         if "properties" in nested:
-            parts.append(f"### {name}\n\n{_plain(nested.get('description', ''))}\n\n{_schema_table(nested)}")
+            parts.append(f"### {name}\n\n{plain(nested.get('description', ''))}\n\n{_schema_table(nested)}")
     return "\n".join(parts)
 
 
@@ -186,7 +223,7 @@ def _schema_table(schema: Mapping[str, Any]) -> str:
         for name, one in schema["properties"].items()
         if name != "declared_in"
     ]
-    return _table(("field", "type", "default"), rows)
+    return table(("field", "type", "default"), rows)
 
 
 def _type(node: Mapping[str, Any]) -> str:
@@ -216,22 +253,22 @@ def _asset(spec: AssetSpec, checks: Sequence[AssetCheckSpec]) -> str:
         "refreshes": "by schedule" if condition is None else f"`{condition.get_label()}`",
     }
     said = "".join(f"- {name}: {value}\n" for name, value in facts.items())
-    rows = [(f"`{one.name}`", "yes" if one.blocking else "no", _plain(one.description or "")) for one in checks]
+    rows = [(f"`{one.name}`", "yes" if one.blocking else "no", plain(one.description or "")) for one in checks]
     schema = spec.metadata.get("dagster/column_schema")
     columns = [] if schema is None else getattr(schema, "schema", schema).columns
-    named = [(f"`{one.name}`", one.type, _plain(one.description or "")) for one in columns]
+    named = [(f"`{one.name}`", one.type, plain(one.description or "")) for one in columns]
     tables = [(("check", "blocks", "what it claims"), rows), (("column", "type", "what it is"), named)]
-    words = [f"## `{'/'.join(spec.key.path)}`\n\n{_plain(spec.description or '')}\n", said]
-    return "\n".join(words + [_table(heads, found) for heads, found in tables if found])
+    words = [f"## `{'/'.join(spec.key.path)}`\n\n{plain(spec.description or '')}\n", said]
+    return "\n".join(words + [table(heads, found) for heads, found in tables if found])
 
 
 def _commands(name: str, command: click.Command) -> Iterable[str]:
     shown = [one for one in command.params if one.name != "help"]
     names = [", ".join([*one.opts, *one.secondary_opts]) for one in shown]
-    helps = [_plain(getattr(one, "help", None) or "") for one in shown]
+    helps = [plain(getattr(one, "help", None) or "") for one in shown]
     rows = [(f"`{name}`", one.type.name, words) for name, one, words in zip(names, shown, helps, strict=True)]
-    yield f"## `{name}`\n\n{_plain(command.help or '')}\n"
-    yield from [_table(("argument", "type", "what it is"), rows)] if rows else []
+    yield f"## `{name}`\n\n{plain(command.help or '')}\n"
+    yield from [table(("argument", "type", "what it is"), rows)] if rows else []
     for each, nested in sorted(command.commands.items() if isinstance(command, click.Group) else ()):
         yield from _commands(f"{name} {each}", nested)
 
@@ -239,12 +276,3 @@ def _commands(name: str, command: click.Command) -> Iterable[str]:
 def _words(kind: type[Any]) -> str:
     words = inspect.cleandoc(kind.__doc__ or "")
     return "" if words.startswith(f"{kind.__name__}(") else words  # a dataclass without words gets its signature
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

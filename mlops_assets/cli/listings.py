@@ -1,4 +1,4 @@
-"""`mlops features|deployments|drift|report|kpis`: what the stores and the catalogue hold."""
+"""`mlops deployments|drift|report|kpis`: what the stores and the catalogue hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from mlops_assets.kernel.errors import NotFound, UnknownReference
 if TYPE_CHECKING:
     from mlops_assets.lifecycle.drift_events import DriftEvent, DriftEvents
 
-features = typer.Typer(help="Feature views of the catalogue.", no_args_is_help=True)
 deployments = typer.Typer(help="Deployment requests.", no_args_is_help=True)
 drift = typer.Typer(help="Drift events: what is beyond its limit, and who dealt with it.", no_args_is_help=True)
 report = typer.Typer(help="Sealed reports.", no_args_is_help=True)
@@ -23,65 +22,10 @@ EventId = Annotated[str, typer.Argument(help="The event's id, or its first chara
 Note = Annotated[str, typer.Option("--note", help="Why; it goes into the ledger.")]
 
 GROUPS: Mapping[str, typer.Typer] = {
-    "features": features,
     "deployments": deployments,
     "drift": drift,
     "report": report,
 }
-
-
-@features.command("list")
-def list_features(as_json: AsJson = False) -> None:
-    """List the feature views with what is published of them."""
-    services = services_of()
-    heads = {head.dataset: head for head in services.snapshots.heads()}
-    rows: list[dict[str, object]] = []
-    for view in services.catalogue.feature_views.values():
-        head = heads.get(view.dataset)
-        rows.append(
-            {
-                "name": view.name,
-                "version": view.version,
-                "owner": view.owner,
-                "columns": len(view.columns),
-                "snapshot": None if head is None else head.version,
-                "rows": None if head is None else head.row_count,
-                "description": view.description,
-            }
-        )
-    show_rows("Feature views", rows, as_json=as_json, only_json=("description",))
-
-
-@features.command("show")
-def show_feature(name: Annotated[str, typer.Argument(help="The view's name.")], as_json: AsJson = False) -> None:
-    """Show one feature view: its columns, units and formulas."""
-    services = services_of()
-    views = services.catalogue.feature_views
-    if name not in views:
-        raise UnknownReference(kind="feature view", name=name, known=views, asked_by="mlops features show")
-    view = views[name]
-    head = services.snapshots.find_head(view.dataset)
-    record = {
-        "name": view.name,
-        "version": view.version,
-        "owner": view.owner,
-        "description": view.description,
-        "declared_in": str(view.declared_in),
-        "fingerprint": view.fingerprint,
-        "inputs": list(view.bar_inputs),
-        "warm_up_bars": view.warm_up_bars,
-        "snapshot": None if head is None else head.version,
-        "snapshot_fingerprint": None if head is None else head.fingerprint,
-    }
-    columns = [
-        {"column": one.name, "type": one.type, "unit": one.unit, "formula": one.formula, "description": one.description}
-        for one in view.columns
-    ]
-    if as_json:
-        show_record("", {**record, "columns": columns}, as_json=True)
-        return
-    show_record(f"Feature view {name}", record, as_json=False)
-    show_rows("Columns", columns, as_json=False)
 
 
 @deployments.command("list")

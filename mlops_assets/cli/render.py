@@ -6,15 +6,30 @@ import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 _WIDTH_OF_A_FILE = 180
+
+
+class Branching(Protocol):
+    """A place in a tree and what lies beyond it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def branches(self) -> Sequence[Branching]: ...
+
+    @property
+    def is_repeated(self) -> bool: ...
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 
@@ -56,6 +71,15 @@ def show_record(title: str, record: Mapping[str, object], *, as_json: bool) -> N
     _console().print(table)
 
 
+def show_tree(title: str, branches: Sequence[Branching], *, empty: str) -> None:
+    """Print a tree; what was told above is not told again."""
+    tree = Tree(Text(title, style="bold"))
+    _grow(tree, branches)
+    if not branches:
+        tree.add(Text(empty))
+    _console().print(tree)
+
+
 def print_json(value: object) -> None:
     """Print a value of ours as JSON: dataclasses as objects, instants in ISO 8601, undefined numbers as null."""
     plain = to_jsonable_python(value, inf_nan_mode="null", fallback=str)
@@ -66,6 +90,11 @@ def _console() -> Console:
     """Return the console; where the output is no terminal, lines need not be short."""
     console = Console()
     return console if console.is_terminal else Console(width=_WIDTH_OF_A_FILE)
+
+
+def _grow(tree: Tree, branches: Sequence[Branching]) -> None:
+    for branch in branches:
+        _grow(tree.add(Text(f"{branch.name} …" if branch.is_repeated else branch.name)), branch.branches)
 
 
 def _cell(value: object) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from itertools import combinations
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import polars as pl
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlops_assets.features.spec import KEY_COLUMNS
+from mlops_assets.features.statistics import correlations
 from mlops_assets.kernel.errors import NotFound
 from mlops_assets.kernel.fingerprint import Json
 from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotStore
@@ -44,6 +46,7 @@ _EXAMPLE: dict[str, Any] = {
     "table_name": "features.momentum",
     "schema": {"symbol": "string", "date": "date32[day]", "return_1d": "double"},
     "features": ["return_1d"],
+    "views": {"momentum": "1.0.0"},
     "row_count": 166260,
     "size_bytes": 9813410,
     "column_count": 3,
@@ -69,6 +72,7 @@ class Dataset(BaseModel):
     table_name: str
     column_types: Mapping[str, str] = Field(alias="schema")
     features: list[str]
+    views: dict[str, str] = Field(default_factory=dict, description="The versions of the feature views in it.")
     row_count: int
     size_bytes: int
     column_count: int
@@ -99,7 +103,10 @@ class Correlation(BaseModel):
 
 
 class DatasetDetail(Dataset):
-    """A dataset with its first rows and the correlations of its number columns, over rows without a gap."""
+    """A dataset with its first rows, its columns in figures, and the correlations of its numbers over complete rows.
+
+    A frozen training set says what was asked (`query`) and of which snapshots.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -110,6 +117,9 @@ class DatasetDetail(Dataset):
                     "correlation_matrix": [
                         {"feature1": "return_1d", "feature2": "return_5d", "correlation": 0.43},
                     ],
+                    "statistics": {"return_1d": {"count": 166240, "nulls": 20, "mean": 0.0008, "std": 0.0241}},
+                    "query": {},
+                    "snapshots": [],
                 }
             ]
         }
@@ -117,15 +127,18 @@ class DatasetDetail(Dataset):
 
     sample_data: list[dict[str, Any]]
     correlation_matrix: list[Correlation]
+    statistics: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    query: dict[str, Any] = Field(default_factory=dict)
+    snapshots: list[dict[str, Any]] = Field(default_factory=list)
 
 
 @dataclass(slots=True)
 class DatasetPages:
-    """Reads datasets for the routes. Snapshots never change, so what was computed from one is kept."""
+    """Reads datasets for the routes. What a snapshot says of itself is used; the rest is computed once and kept."""
 
     snapshots: SnapshotStore
     declared: Mapping[str, DatasetFacts]
-    _details: dict[str, tuple[list[dict[str, Any]], list[Correlation]]] = field(default_factory=dict, init=False)
+    _details: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]], init=False)
 
     def page(self, skip: int, limit: int) -> Datasets:
         heads = self.snapshots.heads()
@@ -144,11 +157,10 @@ class DatasetPages:
         if head.fingerprint not in self._details:
             if len(self._details) >= _CACHED_DETAILS:
                 self._details.pop(next(iter(self._details)))
-            table = self.snapshots.read(head)
-            self._details[head.fingerprint] = (sample_rows(table), correlations(table))
-        sample, matrix = self._details[head.fingerprint]
+            self._details[head.fingerprint] = _look_into(self.snapshots, head)
         fields = self._dataset(head).model_dump(by_alias=True)
-        return DatasetDetail.model_validate({**fields, "sample_data": sample, "correlation_matrix": matrix})
+        said = {name: head.details[name] for name in ("statistics", "query", "snapshots") if name in head.details}
+        return DatasetDetail.model_validate({**fields, **self._details[head.fingerprint], **said})
 
     def _dataset(self, head: Snapshot) -> Dataset:
         facts = self.declared.get(head.dataset, NOT_DECLARED)
@@ -161,7 +173,8 @@ class DatasetPages:
                 "source_type": "parquet",
                 "table_name": table_name(head.dataset),
                 "schema": head.schema,
-                "features": [name for name, type_ in head.schema.items() if type_ == "double" and name not in _KEYS],
+                "features": _features_of(head),
+                "views": head.details.get("views", {}),
                 "row_count": head.row_count,
                 "size_bytes": head.byte_count,
                 "column_count": len(head.schema),
@@ -205,22 +218,31 @@ def sample_rows(table: pa.Table) -> list[dict[str, Any]]:
     return [{name: _plain(value) for name, value in row.items()} for row in table.slice(0, SAMPLE_ROWS).to_pylist()]
 
 
-def correlations(table: pa.Table) -> list[Correlation]:
-    """Return Pearson's correlation of each pair of number columns, over the rows in which no column has a gap."""
-    import numpy as np
-    import pyarrow.compute as pc
+def _features_of(head: Snapshot) -> list[str]:
+    """Return the columns of a dataset that are features: a frozen training set says which, else all its numbers."""
+    said = head.details.get("features")
+    if isinstance(said, Sequence) and not isinstance(said, str):
+        return [str(name) for name in said]
+    return [name for name, type_ in head.schema.items() if type_ == "double" and name not in _KEYS]
 
-    names = [one.name for one in table.schema if str(one.type) == "double" and one.name not in _KEYS]
-    if len(names) < 2:
-        return []
-    values = np.column_stack([pc.fill_null(table[name], float("nan")).to_numpy() for name in names])
-    complete = values[np.isfinite(values).all(axis=1)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        matrix = np.corrcoef(complete, rowvar=False) if len(complete) > 1 else np.full((len(names),) * 2, np.nan)
-    return [
-        Correlation(feature1=names[one], feature2=names[other], correlation=_finite(float(matrix[one, other])))
-        for one, other in combinations(range(len(names)), 2)
-    ]
+
+def _look_into(snapshots: SnapshotStore, head: Snapshot) -> dict[str, Any]:
+    """Return the first rows and the correlations; only the first file is read if the snapshot says the latter."""
+    if (said := head.details.get("correlation_matrix")) is not None:
+        return {"sample_data": sample_rows(_first_rows(snapshots, head)), "correlation_matrix": said}
+    table = snapshots.read(head)
+    numbers = [one.name for one in table.schema if str(one.type) == "double" and one.name not in _KEYS]
+    matrix = correlations(pl.DataFrame(table.select(numbers)), numbers)
+    return {"sample_data": sample_rows(table), "correlation_matrix": matrix}
+
+
+def _first_rows(snapshots: SnapshotStore, head: Snapshot) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(snapshots.verified_path(head, head.files[0])) as file:
+        batches = list(islice(file.iter_batches(batch_size=SAMPLE_ROWS), 1))
+        return pa.Table.from_batches(batches, schema=file.schema_arrow)
 
 
 def _finite(value: float) -> float | None:

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import dagster as dg
 import polars as pl
 
 from mlops_assets.features import plots
-from mlops_assets.features.quality import fold_overlaps
-from mlops_assets.features.spec import KEY_COLUMNS, Feature, FeatureView, TrainingSet
-from mlops_assets.features.training_set import build_training_set
-from mlops_assets.features.view import compute_view
+from mlops_assets.features.freezing import publish_training_set
+from mlops_assets.features.knowledge import latest_known
+from mlops_assets.features.lineage import BARS, training_set_sources, view_sources
+from mlops_assets.features.publication import publish_view
+from mlops_assets.features.registry import FeatureRegistry
+from mlops_assets.features.releases import ReleaseFolder
+from mlops_assets.features.serving import fix_release, view_to_compute
+from mlops_assets.features.spec import KEY_COLUMNS, FeatureReference, FeatureView, TrainingSet
+from mlops_assets.features.training_set import check_features
+from mlops_assets.features.training_set_checks import training_set_checks
 from mlops_assets.features.view_checks import view_checks
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
-from mlops_assets.orchestration.timing import check_when_refreshed, content_freshness, refresh_when_inputs_change
-from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
+from mlops_assets.orchestration.timing import content_freshness, refresh_when_inputs_change
+from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotStore
 
-BARS = "market/bars"
-
-_VIEW_RULES = ("mlops_assets.features.view", "mlops_assets.features.indicators")
-_TRAINING_SET_RULES = ("mlops_assets.features.training_set", "mlops_assets.features.point_in_time")
-
-_MADE_OF = {
-    "adjusted_open": ("adjusted_close", "close", "open"),
-    "adjusted_high": ("adjusted_close", "close", "high"),
-    "adjusted_low": ("adjusted_close", "close", "low"),
-    "split_factor": ("split_coefficient",),
-    "index_adjusted_close": ("adjusted_close",),
-}
+_VIEW_RULES = (
+    "mlops_assets.features.bar_rows",
+    "mlops_assets.features.view",
+    "mlops_assets.features.indicators",
+    "mlops_assets.features.cross_section",
+    "mlops_assets.features.knowledge",
+    "mlops_assets.features.publication",
+)
+_TRAINING_SET_RULES = (
+    "mlops_assets.features.freezing",
+    "mlops_assets.features.point_in_time",
+    "mlops_assets.features.training_set",
+)
 
 LABEL_COLUMNS = (
     Column(name="forward_return", type="float", unit="fraction", description="Return to be known.", is_nullable=True),
@@ -56,50 +64,44 @@ def feature_view_definitions(view: FeatureView, views: Mapping[str, FeatureView]
         kinds={"polars", "parquet", "duckdb"},
         tags={"version": view.version, **dict.fromkeys(view.tags, "")},
         code_version=version,
-        metadata=asset_metadata(file=view.declared_in, columns=columns, lineage=_lineage(view)),
+        metadata=asset_metadata(file=view.declared_in, columns=columns, lineage=view_sources(view)),
         automation_condition=refresh_when_inputs_change(),
         freshness_policy=content_freshness(),
     )
     def feature_view(
         snapshots: dg.ResourceParam[SnapshotStore],
         warehouse: dg.ResourceParam[Warehouse],
+        feature_registry: dg.ResourceParam[FeatureRegistry],
+        feature_releases: dg.ResourceParam[ReleaseFolder],
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
-        bars = snapshots.head(BARS)
-        upstream = {name: snapshots.head(views[name].dataset) for name in view.upstream_views}
-        values = compute_view(
-            view, _rows(snapshots, bars), {name: _rows(snapshots, head) for name, head in upstream.items()}
-        )
-        published = snapshots.publish(
-            view.dataset,
-            values.to_arrow(),
-            provenance=Provenance(
-                code_version=version,
-                inputs={BARS: bars.fingerprint, **{head.dataset: head.fingerprint for head in upstream.values()}},
-            ),
-            actor=actor.name,
-        )
+        fix_release(view, registry=feature_registry, releases=feature_releases, actor=actor.name)
+        computed = view_to_compute(view, views, registry=feature_registry, releases=feature_releases)
+        made_by = code_version(computed.fingerprint, *_VIEW_RULES)
+        done = publish_view(computed, views, snapshots, code_version=made_by, actor=actor.name)
         warehouse.rebuild()
+        values = latest_known(done.rows)
         return snapshot_result(
-            published,
-            version=view.version,
-            distributions=plot_metadata(plots.distributions(values, view.columns)),
-            null_share=_null_shares(values, view.column_names),
+            done.snapshot,
+            version=computed.version,
+            distributions=plot_metadata(plots.distributions(values, computed.columns)),
+            null_share=_null_shares(values, computed.column_names),
+            statistics=_statistics_table(done.snapshot),
+            unavailable=dg.MetadataValue.json({name: list(lacks) for name, lacks in done.lacking.items()}),
+            restated_rows=done.restated_rows,
+            groups_computed="all" if done.groups_computed is None else done.groups_computed,
         )
 
     return dg.Definitions(assets=[feature_view], asset_checks=view_checks(view, views))
 
 
 def training_set_definitions(spec: TrainingSet, views: Mapping[str, FeatureView]) -> dg.Definitions:
-    """Return the asset of a frozen training set and its checks."""
+    """Return the asset of a frozen training set and its checks; `views` are all that are declared, by name."""
+    check_features(spec, views)
     used = {name: views[name] for name in spec.views}
-    declared = {column.name: column for view in used.values() for column in view.columns}
-    columns = (*KEY_COLUMNS, *(declared[name] for name in spec.feature_names), *LABEL_COLUMNS)
+    declared = {str(one): column for one, column in _declared(spec, used)}
+    columns = (*KEY_COLUMNS, *(declared[str(feature)] for feature in spec.features), *LABEL_COLUMNS)
     version = code_version(spec.fingerprint, *_TRAINING_SET_RULES)
-    lineage = {
-        **{feature.column: [(views[feature.view].dataset, feature.column)] for feature in spec.features},
-        **_from_bars(("forward_return", "label"), ("adjusted_close",)),
-    }
 
     @dg.asset(
         key=key(spec.dataset),
@@ -110,63 +112,49 @@ def training_set_definitions(spec: TrainingSet, views: Mapping[str, FeatureView]
         kinds={"polars", "parquet"},
         tags=dict.fromkeys(spec.tags, ""),
         code_version=version,
-        metadata=asset_metadata(file=spec.declared_in, columns=columns, lineage=lineage),
+        metadata=asset_metadata(file=spec.declared_in, columns=columns, lineage=training_set_sources(spec)),
         automation_condition=refresh_when_inputs_change(),
         freshness_policy=content_freshness(),
     )
     def training_set(
         snapshots: dg.ResourceParam[SnapshotStore], actor: dg.ResourceParam[Principal]
     ) -> dg.MaterializeResult:
-        heads = {name: snapshots.head(name) for name in (BARS, *(view.dataset for view in used.values()))}
-        values = {name: (view, _rows(snapshots, heads[view.dataset])) for name, view in used.items()}
-        rows = build_training_set(spec, _rows(snapshots, heads[BARS]), values)
-        inputs = {name: head.fingerprint for name, head in heads.items()}
-        published = snapshots.publish(
-            spec.dataset,
-            rows.to_arrow(),
-            provenance=Provenance(code_version=version, inputs=inputs),
-            actor=actor.name,
-        )
+        frozen = publish_training_set(spec, used, snapshots, code_version=version, actor=actor.name)
+        rows = frozen.rows
         return snapshot_result(
-            published,
+            frozen.snapshot,
             rows_by_fold=dict(rows.group_by("fold").len().sort("fold").iter_rows()),
             folds=plot_metadata(plots.folds(rows)),
+            distributions=plot_metadata(plots.distributions(rows, columns[len(KEY_COLUMNS) : -len(LABEL_COLUMNS)])),
+            statistics=_statistics_table(frozen.snapshot),
+            frozen=dg.MetadataValue.json({name: frozen.snapshot.details[name] for name in ("query", "snapshots")}),
         )
 
-    @dg.asset_check(
-        asset=key(spec.dataset),
-        automation_condition=check_when_refreshed(),
-        blocking=True,
-        description="No label of a fold reaches into the next.",
+    return dg.Definitions(assets=[training_set], asset_checks=training_set_checks(spec, views))
+
+
+def _declared(spec: TrainingSet, used: Mapping[str, FeatureView]) -> Iterator[tuple[FeatureReference, Column]]:
+    for feature in spec.features:
+        yield from ((feature, column) for column in used[feature.view].columns if column.name == feature.column)
+
+
+def _statistics_table(published: Snapshot) -> dg.TableMetadataValue:
+    """Show what a snapshot says of its columns in figures, one row for each column."""
+    found = cast("Mapping[str, Mapping[str, object]]", published.details.get("statistics", {}))
+    shown = ("count", "nulls", "mean", "std", "min", "p05", "p50", "p95", "max", "top")
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord({"column": name, **{one: _cell(figures.get(one)) for one in shown}})
+            for name, figures in found.items()
+        ],
+        schema=dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in ("column", *shown)]),
     )
-    def folds_do_not_touch(snapshots: dg.ResourceParam[SnapshotStore]) -> dg.AssetCheckResult:
-        overlaps = fold_overlaps(_frame(snapshots, spec.dataset))
-        return dg.AssetCheckResult(passed=not overlaps, metadata={"overlaps": overlaps})
-
-    return dg.Definitions(assets=[training_set], asset_checks=[folds_do_not_touch])
 
 
-def _frame(snapshots: SnapshotStore, dataset: str) -> pl.DataFrame:
-    return _rows(snapshots, snapshots.head(dataset))
-
-
-def _rows(snapshots: SnapshotStore, published: Snapshot) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(snapshots.read(published)))
-
-
-def _from_bars(columns: Iterable[str], inputs: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
-    return {column: [(BARS, name) for name in inputs] for column in columns}
-
-
-def _lineage(view: FeatureView) -> dict[str, list[tuple[str, str]]]:
-    """Return where each column comes from, as its expression says; a derived input comes from what it is made of."""
-    return {column.name: sorted(set(_sources(column))) for column in view.columns}
-
-
-def _sources(column: Feature) -> Iterator[tuple[str, str]]:
-    for name in column.bar_inputs:
-        yield from ((BARS, source) for source in _MADE_OF.get(name, (name,)))
-    yield from ((f"features/{one.view}", one.column) for one in column.upstream)
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{word} {count:,}" for word, count in value.items())
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _null_shares(values: pl.DataFrame, columns: Sequence[str]) -> dict[str, float]:

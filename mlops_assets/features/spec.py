@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -240,7 +240,10 @@ class Folds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
-    """A frozen table of features as known at each row's time, a label, and the fold each row belongs to."""
+    """A frozen table of features as known at each row's time, a label, and the fold each row belongs to.
+
+    With `as_of` it is what could have been built at that instant: nothing known later enters, labels neither.
+    """
 
     name: str
     owner: str
@@ -250,6 +253,7 @@ class TrainingSet:
     folds: Folds
     declared_in: Path
     tags: tuple[str, ...] = field(default=())
+    as_of: datetime | None = None
 
     @classmethod
     def from_mapping(cls, content: Mapping[str, Any], file: Path) -> TrainingSet:
@@ -268,6 +272,7 @@ class TrainingSet:
             folds=parsed.folds,
             declared_in=file,
             tags=parsed.tags,
+            as_of=_instant(parsed.as_of, file),
         )
 
     @property
@@ -295,6 +300,8 @@ class TrainingSet:
                 "embargo_sessions": self.folds.embargo_sessions,
             },
         }
+        if self.as_of is not None:
+            content["as_of"] = self.as_of.isoformat()
         return fingerprint(content)
 
 
@@ -309,6 +316,7 @@ class _TrainingSetContent:
     label: Label
     folds: Folds
     tags: tuple[str, ...] = ()
+    as_of: date | datetime | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -327,3 +335,19 @@ def _reference(text: str, file: Path) -> FeatureReference:
         raise InvalidDeclaration(
             file=file, field="training_set.features", problem=str(error), remedy="Write it like momentum.return_1d."
         ) from error
+
+
+def _instant(as_of: date | datetime | None, file: Path) -> datetime | None:
+    """Return the last instant that counts; a date counts to its end in UTC."""
+    if as_of is None:
+        return None
+    if not isinstance(as_of, datetime):
+        return datetime.combine(as_of, time.max, tzinfo=UTC)
+    if as_of.tzinfo is None:
+        raise InvalidDeclaration(
+            file=file,
+            field="training_set.as_of",
+            problem=f"{as_of.isoformat()} names no time zone",
+            remedy="Write it like 2020-06-30T21:00:00Z, or give a date, which counts to its end in UTC.",
+        )
+    return as_of.astimezone(UTC)

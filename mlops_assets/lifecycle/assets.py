@@ -8,6 +8,7 @@ from typing import cast
 import dagster as dg
 import polars as pl
 
+from mlops_assets.features.knowledge import latest_known
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
@@ -86,7 +87,7 @@ def drift_definitions(view: FeatureView, model: ModelSpec) -> dg.Definitions:
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
         source = snapshots.head(view.dataset)
-        rows = _frame(snapshots, source)
+        rows = latest_known(_frame(snapshots, source))
         result = drift.measure(rows, features, train_until=train_until, monitoring=model.monitoring)
         provenance = Provenance(code_version=version, inputs={view.dataset: source.fingerprint})
         published = snapshots.publish(dataset, drift.as_table(result), provenance=provenance, actor=actor.name)

@@ -15,6 +15,7 @@ def test_the_tests_are_last_and_get_the_other_arguments():
         "types",
         "floors",
         "docs",
+        "versions",
         "definitions",
         "tests",
     ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -63,3 +64,72 @@ def test_a_killed_rebuild_leaves_nothing_that_the_next_does_not_clean(warehouse:
     (incoming / "views.duckdb").write_bytes(b"half")
     warehouse.rebuild()
     assert {path.name for path in incoming.iterdir()} == {".lock"}
+
+
+V1 = VIEW
+V2 = replace(VIEW, version="2.0.0")
+V1_BESIDE = replace(VIEW, name="momentum_v1")
+
+
+def publish_by(snapshots: SnapshotStore, view_version: str, *values: int, dataset: str = "features/momentum") -> None:
+    provenance = Provenance(code_version=view_version, inputs={}, details={"view_version": view_version})
+    snapshots.publish(dataset, pa.table({"value": list(values)}), provenance=provenance, actor="ana")
+
+
+def test_two_majors_are_served_side_by_side(snapshots: SnapshotStore, tmp_path: Path):
+    warehouse = Warehouse(tmp_path / "views.duckdb", snapshots, [V2, V1_BESIDE])
+    publish_by(snapshots, "1.0.0", 1)
+    publish_by(snapshots, "2.0.0", 2)
+    publish_by(snapshots, "1.0.0", 1, dataset="features/momentum_v1")
+    assert sorted(warehouse.rebuild()) == [f'"features"."momentum{suffix}"' for suffix in ("", "_v1", "_v2")]
+    found = {suffix: rows(warehouse.path, f"features.momentum{suffix}") for suffix in ("", "_v1", "_v2")}
+    assert found == {"": [(2,)], "_v1": [(1,)], "_v2": [(2,)]}
+
+
+def test_an_older_major_is_served_before_it_is_published_under_its_own_name(snapshots: SnapshotStore, tmp_path: Path):
+    warehouse = Warehouse(tmp_path / "views.duckdb", snapshots, [V2, V1_BESIDE])
+    publish_by(snapshots, "1.1.0", 1)
+    assert set(warehouse.rebuild()) == {'"features"."momentum"', '"features"."momentum_v1"'}
+    publish_by(snapshots, "2.0.0", 2)
+    warehouse.rebuild()
+    assert rows(warehouse.path, "features.momentum_v1") == [(1,)]
+
+
+def test_after_a_rollback_the_declared_major_stays_pinned(snapshots: SnapshotStore, tmp_path: Path):
+    warehouse = Warehouse(tmp_path / "views.duckdb", snapshots, [V2])
+    for version, value in (("1.0.0", 1), ("2.0.0", 2), ("2.1.0", 3), ("1.0.0", 1)):
+        publish_by(snapshots, version, value)
+    warehouse.rebuild()
+    assert rows(warehouse.path, "features.momentum") == [(1,)]
+    assert rows(warehouse.path, "features.momentum_v2") == [(3,)]
+
+
+def test_a_retired_major_is_served_no_longer(snapshots: SnapshotStore, tmp_path: Path):
+    publish_by(snapshots, "1.0.0", 1, dataset="features/momentum_v1")
+    publish_by(snapshots, "2.0.0", 2)
+    assert set(Warehouse(tmp_path / "views.duckdb", snapshots, [V2]).rebuild()) == {
+        '"features"."momentum"',
+        '"features"."momentum_v2"',
+    }
+
+
+def test_of_restated_bars_the_latest_known_row_is_served_and_every_row_is_history(
+    snapshots: SnapshotStore, tmp_path: Path
+):
+    bars = pa.table(
+        {
+            "symbol": ["A", "A", "A", "B"],
+            "date": [1, 1, 2, 1],
+            "known_at": [10, 30, 20, 10],
+            "value": [1, 2, 3, 4],
+        }
+    )
+    details = {"view_version": "1.0.0", "restated_rows": 1}
+    snapshots.publish(
+        "features/momentum", bars, provenance=Provenance(code_version="c", inputs={}, details=details), actor="ana"
+    )
+    warehouse = Warehouse(tmp_path / "views.duckdb", snapshots, [V1])
+    assert '"features"."momentum_history"' in warehouse.rebuild()
+    assert rows(warehouse.path, "features.momentum") == [(2,), (3,), (4,)]
+    assert rows(warehouse.path, "features.momentum_v1") == [(2,), (3,), (4,)]
+    assert rows(warehouse.path, "features.momentum_history") == [(1,), (2,), (3,), (4,)]

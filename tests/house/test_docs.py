@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.cli.docs import FOLDER, PAGES
+from mlops_assets.cli.docs import FOLDER, pages
 from mlops_assets.settings import checking_environment
 from tests.house.project import ROOT
 
@@ -48,7 +48,7 @@ def test_the_reference_pages_are_what_the_code_says(tmp_path: Path):
 
 
 def test_the_reference_folder_holds_nothing_else():
-    assert {path.name for path in FOLDER.iterdir()} == set(PAGES)
+    assert {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()} == set(pages())
 
 
 @pytest.mark.parametrize("page", PAGES_OF_THE_PROJECT, ids=page_name)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import polars as pl
 
-from mlops_assets.features.indicators import macd, macd_signal, momentum_12_1, rsi, simple_return
+from mlops_assets.features.indicators import macd, momentum_12_1, rsi, simple_return
 from mlops_assets.features.spec import Feature, FeatureView
 
 PRICE = pl.col("adjusted_close")
+MACD = macd(PRICE)
 
 
 def _return(name: str, bars: int, words: str) -> Feature:
@@ -50,21 +51,21 @@ VIEW = FeatureView(
         ),
         Feature(
             name="macd",
-            expr=macd(PRICE),
+            expr=MACD.struct.field("line"),
             unit="USD",
             formula="EMA 12 - EMA 26 (Appel 2005)",
             description="Distance between the fast and the slow average.",
         ),
         Feature(
             name="macd_signal",
-            expr=macd_signal(PRICE),
+            expr=MACD.struct.field("signal"),
             unit="USD",
             formula="EMA 9 of macd",
             description="Smoothed distance.",
         ),
         Feature(
             name="macd_hist",
-            expr=macd(PRICE) - macd_signal(PRICE),
+            expr=MACD.struct.field("histogram"),
             unit="USD",
             formula="macd - macd_signal",
             description="Distance of macd from its smoothed line.",
