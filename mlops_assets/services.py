@@ -10,6 +10,8 @@ from mlops_assets.catalog.loader import RELEASED, load_catalogue
 from mlops_assets.evaluation.store import ReportStore
 from mlops_assets.features.registry import FeatureRegistry
 from mlops_assets.features.releases import ReleaseFolder
+from mlops_assets.features.retrieval import FeatureStore
+from mlops_assets.features.serving import view_to_compute
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.clock import Clock, SystemClock
@@ -68,6 +70,10 @@ class ServiceFactory:
     @cached_property
     def blobs(self) -> BlobStore:
         return BlobStore(self.settings.blobs_path)
+
+    @cached_property
+    def features(self) -> FeatureStore:
+        return FeatureStore(self.snapshots, self.catalogue.feature_views.values())
 
     @cached_property
     def warehouse(self) -> Warehouse:
@@ -154,6 +160,17 @@ class ServiceFactory:
         return bars_are_current(
             self.snapshots, self.ledger, self.market, version, calendar=self.calendar, at=self.clock.now()
         )
+
+    def views_not_as_active(self) -> list[str]:
+        """Name the datasets of views that another version computed than the one that is active."""
+        views = self.catalogue.feature_views
+        return [
+            view.dataset
+            for view in views.values()
+            if (head := self.snapshots.find_head(view.dataset)) is not None
+            and head.details.get("view_version")
+            != view_to_compute(view, views, registry=self.feature_registry, releases=self.feature_releases).version
+        ]
 
     @property
     def actor(self) -> Principal:

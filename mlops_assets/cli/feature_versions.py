@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlops_assets.features.schema_diff import Difference
     from mlops_assets.features.spec import FeatureView
     from mlops_assets.features.version_check import Readers, Verdict
+    from mlops_assets.services import ServiceFactory
 
 ViewName = Annotated[str, typer.Argument(help="The view's name.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why.")]
@@ -139,7 +140,7 @@ def rollback(
     reason: Reason,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a released version of a view again, as the principal of MLOPS_PRINCIPAL_NAME."""
+    """Serve a released version of a view again, as the principal of MLOPS_PRINCIPAL_NAME, and compute it at once."""
     from mlops_assets.features.rollback import rollback as roll_back
 
     services = services_of()
@@ -155,13 +156,39 @@ def rollback(
         actor=services.settings.principal.name,
         reason=reason,
     )
-    record = {
+    record: dict[str, object] = {
         "view": view,
         "active_version": serving.version,
         "computed_by": str(serving.declared_in),
-        "next": f"Materialise {declared.dataset}: readers get {serving.version} from then on.",
     }
+    if services.snapshots.find_head(declared.dataset) is not None:
+        record |= _recomputed(services, declared, version)
     show_record(f"{view} goes back to {version}", record, as_json=as_json)
+
+
+def _recomputed(services: ServiceFactory, view: FeatureView, version: str) -> dict[str, object]:
+    """Materialise a view whose active version moved, and say what was published."""
+    from mlops_assets.graph import build_defs
+    from mlops_assets.launch.instance import open_instance
+    from mlops_assets.orchestration.declared import key
+    from mlops_assets.orchestration.refresh import materialise
+
+    with open_instance(services.settings) as instance:
+        made = materialise(build_defs(services), instance, [key(view.dataset)], lambda progress: None)
+    if made.failures:
+        reasons = "; ".join(made.failures.values())
+        raise Conflict(
+            f"{view.name} goes back to {version}, but computing it failed, and readers still get what they got: "
+            f"{reasons}. `mlops up` tries again."
+        )
+    history = services.snapshots.history(view.dataset)
+    published = history[-1]
+    return {
+        "snapshot": published.id,
+        "snapshot_fingerprint": published.fingerprint,
+        "same_bytes_as": [one.id for one in history[:-1] if one.fingerprint == published.fingerprint],
+        "next": "What reads it follows by itself while the platform is up, or at the next `mlops up`.",
+    }
 
 
 def _catalogue(retiring: tuple[str, int] | None = None) -> tuple[Catalogue, ReleaseFolder]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ from mlops_assets.cli.render import AsJson, print_json
 from mlops_assets.kernel.words import Words
 from mlops_assets.launch.children import Children
 from mlops_assets.launch.dagster_ui import DagsterUi
-from mlops_assets.launch.instance import only_one, prepare_instance
+from mlops_assets.launch.instance import only_one, open_instance
 from mlops_assets.launch.platform import (
     NotReady,
     api_url,
@@ -106,8 +106,6 @@ def _require_ports(settings: Settings) -> None:
 
 def _materialise(settings: Settings, reporter: Reporter) -> tuple[Outcome, list[str]]:
     """Bring the graph up to date; return what happened and the keys of all assets."""
-    import dagster as dg
-
     from mlops_assets.graph import build_defs
     from mlops_assets.orchestration.declared import key
     from mlops_assets.orchestration.refresh import materialise_stale
@@ -117,16 +115,10 @@ def _materialise(settings: Settings, reporter: Reporter) -> tuple[Outcome, list[
     services = ServiceFactory(settings)
     services.prepare()
     ensure_token(settings.api_token_path)
-    home = prepare_instance(settings)
     definitions = build_defs(services)
-    settings.logs_path.mkdir(parents=True, exist_ok=True)
-    with (
-        (settings.logs_path / "materialise.log").open("w", encoding="utf-8") as log,
-        redirect_stderr(log),  # Dagster tells every event there
-        dg.DagsterInstance.from_config(str(home)) as instance,
-        reporter,
-    ):
-        changed = [] if services.bars_are_current() else [key("market/bars")]
+    with open_instance(settings) as instance, reporter:
+        changed = [key(dataset) for dataset in services.views_not_as_active()]
+        changed += [] if services.bars_are_current() else [key("market/bars")]
         refresh = materialise_stale(definitions, instance, reporter.hear, changed=changed)
     if any(_INTERRUPTED in reason for reason in refresh.failures.values()):
         raise KeyboardInterrupt  # Dagster turns the first one into the failure of a step

@@ -4,7 +4,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import dagster as dg
 import polars as pl
@@ -16,7 +15,10 @@ from mlops_assets.features.freezing import version_of
 from mlops_assets.features.knowledge import latest_known
 from mlops_assets.features.look_ahead import certify
 from mlops_assets.features.online import skew
+from mlops_assets.features.registry import FeatureRegistry
+from mlops_assets.features.releases import ReleaseFolder, is_older_major
 from mlops_assets.features.retrieval import FeatureStore
+from mlops_assets.features.serving import view_to_compute
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.identity import Principal
@@ -33,24 +35,6 @@ from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotStore
 
 _SKEW_INSTANTS = 5
 _SHOWN_PEEKS = 20
-
-
-class CertificateRecord(Protocol):
-    """Keeps look-ahead certificates; the feature registry does."""
-
-    def record_certificate(
-        self,
-        *,
-        view: str,
-        version: str,
-        snapshot_fingerprint: str,
-        bars_fingerprint: str,
-        cuts: Sequence[str],
-        rows_compared: int,
-        peeks: Sequence[str],
-        is_clean: bool,
-        actor: str,
-    ) -> object: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,15 +121,17 @@ def _look_ahead(view: FeatureView, views: Mapping[str, FeatureView]) -> dg.Asset
     )
     def look_ahead(
         snapshots: dg.ResourceParam[SnapshotStore],
-        feature_registry: dg.ResourceParam[CertificateRecord],
+        feature_registry: dg.ResourceParam[FeatureRegistry],
+        feature_releases: dg.ResourceParam[ReleaseFolder],
         actor: dg.ResourceParam[Principal],
     ) -> dg.AssetCheckResult:
         head = snapshots.head(view.dataset)
-        if (version := version_of(head, view)) != view.version:
-            return _not_its_own(view, head, version)
+        computed = view_to_compute(view, views, registry=feature_registry, releases=feature_releases)
+        if (version := version_of(head, view)) != computed.version:
+            return _not_its_own(computed, head, version)
         bars = bars_behind(snapshots, head)
         certificate = certify(
-            view,
+            computed,
             read_knowledge(snapshots, bars).rows,
             views,
             published=_frame(snapshots, head),
@@ -154,8 +140,8 @@ def _look_ahead(view: FeatureView, views: Mapping[str, FeatureView]) -> dg.Asset
         cuts = [cut.date.isoformat() for cut in certificate.cuts]
         peeks = [str(peek) for peek in certificate.peeks[:_SHOWN_PEEKS]]
         feature_registry.record_certificate(
-            view=view.name,
-            version=view.version,
+            view=computed.name,
+            version=computed.version,
             snapshot_fingerprint=head.fingerprint,
             bars_fingerprint=bars.fingerprint,
             cuts=cuts,
@@ -184,8 +170,8 @@ def _look_ahead(view: FeatureView, views: Mapping[str, FeatureView]) -> dg.Asset
 
 def _not_its_own(view: FeatureView, head: Snapshot, version: str) -> dg.AssetCheckResult:
     words = (
-        f"{head.id} was computed by version {version} of {view.name}, and declared is {view.version}: only the code "
-        "that computed it can certify it"
+        f"{head.id} was computed by version {version} of {view.name}, and active is {view.version}: only the code "
+        f"that computed it can certify it. Materialise {view.dataset} first"
     )
     return dg.AssetCheckResult(passed=False, description=words, metadata={"cuts": [], "rows_compared": 0, "peeks": []})
 
@@ -216,9 +202,18 @@ def _qualities(view: FeatureView, views: Mapping[str, FeatureView]) -> dg.AssetC
         market: dg.ResourceParam[BarSource],
         calendar: dg.ResourceParam[TradingCalendar],
         clock: dg.ResourceParam[Clock],
+        feature_registry: dg.ResourceParam[FeatureRegistry],
+        feature_releases: dg.ResourceParam[ReleaseFolder],
     ) -> Iterator[dg.AssetCheckResult]:
+        computed = view_to_compute(view, views, registry=feature_registry, releases=feature_releases)
         published = _Published(
-            view, views, snapshots=snapshots, duckdb=duckdb, market=market, calendar=calendar, clock=clock
+            computed,
+            {**views, view.name: view},
+            snapshots=snapshots,
+            duckdb=duckdb,
+            market=market,
+            calendar=calendar,
+            clock=clock,
         )
         selected = {one.name for one in context.selected_asset_check_keys}
         schema = _schema_as_declared(published)
@@ -303,7 +298,7 @@ def _past_is_kept(published: _Published) -> Finding:
 def _served_by_duckdb(published: _Published) -> Finding:
     view, expected = published.view, published.latest.height
     names = [f"features.{view.name}"]
-    if not view.name.endswith(f"_v{view.major}"):
+    if not is_older_major(view) and view.major == published.views[view.name].major:
         names.append(f"features.{view.name}_v{view.major}")
     with published.duckdb.get_connection() as connection:
         served = {name: int(connection.table(name).shape[0]) for name in names}

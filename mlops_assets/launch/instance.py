@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.settings import SOURCE_TREE, Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 INSTANCE_FILE = SOURCE_TREE / "dagster.yaml"
 WORKSPACE_FILE = SOURCE_TREE / "workspace.yaml"
@@ -21,6 +24,21 @@ def prepare_instance(settings: Settings) -> Path:
     for name in (INSTANCE_FILE, WORKSPACE_FILE):
         copy_when_different(name, home / name.name)
     return home
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Open Dagster's storage of an installation; what Dagster says of its runs goes to `materialise.log`."""
+    import dagster as dg
+
+    home = prepare_instance(settings)
+    settings.logs_path.mkdir(parents=True, exist_ok=True)
+    with (
+        (settings.logs_path / "materialise.log").open("w", encoding="utf-8") as log,
+        redirect_stderr(log),
+        dg.DagsterInstance.from_config(str(home)) as instance,
+    ):
+        yield instance
 
 
 class AlreadyUp(PlatformError):

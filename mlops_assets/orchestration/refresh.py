@@ -87,6 +87,17 @@ def materialise_stale(
     )
 
 
+def materialise(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], on_progress: OnProgress
+) -> Refresh:
+    """Materialise the named assets and nothing else, with their checks."""
+    started = time.monotonic()
+    targets = [Target(key=one, partition=None) for one in keys]
+    report = _Report(on_progress, total=len(targets))
+    _run(definitions, instance, targets, report)
+    return Refresh(made=tuple(report.made), failures=report.failures, seconds=time.monotonic() - started)
+
+
 class _Report:
     """Turns the events of runs into progress."""
 

@@ -24,6 +24,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "body_too_large": 413,
     "invalid_declaration": 422,
     "missing_columns": 422,
+    "invalid_request": 422,
     "integrity_violation": 503,
     "store_unavailable": 503,
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
 import pytest
 
+from mlops_assets.cli.app import main
 from mlops_assets.features.publication import publish_view
 from mlops_assets.features.registry import FeatureRegistry
 from mlops_assets.features.rollback import rollback
@@ -115,3 +118,28 @@ def test_a_view_from_its_first_release_to_two_majors_and_back(desk: Desk, ledger
     desk.roll_back("2.0.0")
     assert desk.publish().fingerprint == third.fingerprint
     assert ledger.verify().is_intact
+
+
+def test_a_rollback_by_command_gives_the_first_bytes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    views = Views(tmp_path / "catalog")
+    monkeypatch.setenv("MLOPS_CATALOG_PATH", str(views.folder))
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+
+    def mlops(*arguments: str) -> Any:
+        code = main((*arguments, "--json"))
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return json.loads(captured.out)
+
+    for version, columns in (("1.0.0", PACE), ("2.0.0", {**PACE, "fast": OTHER["fast"]})):
+        views.declare(version, columns)
+        mlops("features", "release", "pace")
+        assert "features/pace" in mlops("up", "--no-serve")["made"]
+
+    back = mlops("features", "rollback", "pace", "1.0.0", "--reason", "log returns confuse the desk")
+    assert (back["snapshot"], back["same_bytes_as"]) == ("features/pace@3", ["features/pace@1"])
+    assert mlops("up", "--no-serve")["made"] == []
+    forward = mlops("features", "rollback", "pace", "2.0.0", "--reason", "they got used to it")
+    assert forward["same_bytes_as"] == ["features/pace@2"]
