@@ -22,6 +22,7 @@ _ROWS = {
     "symbol": "each stock's own bars, in order of time",
     "date": "all stocks of one day",
     "index": "the bars of the market's index; every stock gets the day's value",
+    "calendar": "the days themselves, each stock getting the day's value",
 }
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import polars as pl
 
-from mlops_assets.features.spec import KEY_COLUMNS
+from mlops_assets.features.spec import KEY_COLUMNS, Partition
 from mlops_assets.kernel.columns import ColumnType
 from mlops_assets.kernel.errors import MissingColumns, PlatformError
 
@@ -73,9 +73,15 @@ class BarRows:
         joined = self.stocks.select("date").join(closes, on="date", how="left", maintain_order="left")
         return joined["index_adjusted_close"]
 
-    def inputs(self, names: Iterable[str], *, of_index: bool = False) -> pl.DataFrame:
-        """Return the keys and those of `names` that the bars have or give, of the stocks or of the index."""
-        rows = self.index if of_index else self.stocks
+    @cached_property
+    def days(self) -> pl.DataFrame:
+        """A bar for each day on which any stock has one, in order."""
+        return self.stocks.unique("date", keep="first").sort("date")
+
+    def inputs(self, names: Iterable[str], partition: Partition) -> pl.DataFrame:
+        """Return the keys and those of `names` that the bars have or give, on the rows that a partition runs over."""
+        of_index = partition is Partition.INDEX
+        rows = self.index if of_index else self.days if partition is Partition.CALENDAR else self.stocks
         derived = _derived(rows.columns)
         wanted = [name for name in names if name not in KEYS]
         rows = rows.select(

@@ -161,10 +161,19 @@ def index_relation(price: pl.Expr, index: pl.Expr, window: int) -> pl.Expr:
     """
     stock, market = pl.field("stock"), pl.field("market")
     returns = pl.struct(stock=simple_return(price, 1), market=simple_return(index, 1))
-    moments = returns.struct.with_fields(
-        covariance=(stock * market).rolling_mean(window) - stock.rolling_mean(window) * market.rolling_mean(window),
-        stock_variance=stock.rolling_var(window, ddof=0),
-        market_variance=market.rolling_var(window, ddof=0),
+    means = returns.struct.with_fields(
+        product=(stock * market).rolling_mean(window),
+        mean=stock.rolling_mean(window),
+        market_mean=market.rolling_mean(window),
+        # The mean of daily returns is far below their deviation: subtracting its square loses nothing.
+        square=(stock * stock).rolling_mean(window),
+        market_square=(market * market).rolling_mean(window),
+    )
+    mean, market_mean = pl.field("mean"), pl.field("market_mean")
+    moments = means.struct.with_fields(
+        covariance=pl.field("product") - mean * market_mean,
+        stock_variance=pl.field("square") - mean * mean,
+        market_variance=pl.field("market_square") - market_mean * market_mean,
     )
     covariance, market_variance = pl.field("covariance"), above(ROUNDING**2, pl.field("market_variance"))
     stock_variance = above(ROUNDING**2, pl.field("stock_variance"))

@@ -59,6 +59,8 @@ class Partition(StrEnum):
     """All stocks of one day."""
     INDEX = "index"
     """The bars of the market's index; every stock gets the day's value."""
+    CALENDAR = "calendar"
+    """The days themselves, for what follows from `date` alone; every stock gets the day's value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,13 @@ class FeatureView:
                 raise InvalidDeclaration(file=self.declared_in, field=name, problem=problem, remedy=remedy)
         for column in self.columns:
             self._check_column(column)
+            if self.partition is Partition.CALENDAR and column.inputs != ("date",):
+                raise InvalidDeclaration(
+                    file=self.declared_in,
+                    field=f"columns.{column.name}",
+                    problem=f"a view of the calendar reads {', '.join(column.inputs)}",
+                    remedy="It may read date alone; choose another partition for the rest.",
+                )
 
     def _check_column(self, column: Feature) -> None:
         where = f"columns.{column.name}"

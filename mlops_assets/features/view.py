@@ -11,6 +11,10 @@ from mlops_assets.features.spec import Feature, FeatureView, Partition
 from mlops_assets.kernel.errors import MissingColumns, PlatformError
 
 
+_OF_A_DAY = (Partition.INDEX, Partition.CALENDAR)
+"""Partitions with one row for a day, whose value every stock gets."""
+
+
 class BrokenView(PlatformError):
     """A view's expressions do not give what its declaration says."""
 
@@ -45,7 +49,7 @@ def compute_view(
     values = values.with_columns(
         pl.lit(None, dtype=TYPES[column.type]).alias(column.name) for column in view.columns if column.name in missing
     )
-    if view.partition is Partition.INDEX:
+    if view.partition in _OF_A_DAY:
         days = values.select("date", *view.column_names)
         values = prepared.stocks.select(KEYS).join(days, on="date", how="left", maintain_order="left")
     return _proven(view, values.select(*KEYS, *view.column_names))
@@ -92,7 +96,7 @@ def _evaluated(view: FeatureView, columns: Sequence[Feature], rows: pl.DataFrame
     places = _places(columns)
     expressions = [expr.alias(str(number)) for number, (expr, _) in enumerate(places)]
     try:
-        if view.partition is Partition.INDEX:
+        if view.partition in _OF_A_DAY:
             values = rows.select(expressions)
         elif view.partition is Partition.DATE:
             values = _by_day(rows, expressions)
@@ -170,7 +174,7 @@ def _unavailable(view: FeatureView, rows: pl.DataFrame) -> dict[str, tuple[str, 
 
 def _inputs(view: FeatureView, bars: BarRows, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """Return the rows that the view's expressions are evaluated on, sorted by symbol and date."""
-    rows = bars.inputs(view.bar_inputs, of_index=view.partition is Partition.INDEX)
+    rows = bars.inputs(view.bar_inputs, view.partition)
     for name in view.upstream_views:
         columns = {str(one): one.column for one in view.upstream if one.view == name}
         if name not in upstream:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 import polars as pl
 import pytest
@@ -276,3 +277,14 @@ def test_another_view_that_is_missing_or_not_one_row_a_bar_is_named():
 
 def test_broken_bars_have_a_code_of_their_own():
     assert BrokenBars.code == "broken_bars"
+
+
+def test_a_view_of_the_calendar_gives_every_stock_the_days_value_and_reads_nothing_else():
+    day = Feature(name="weekday", type="integer", expr=pl.col("date").dt.weekday().cast(pl.Int64), description="x")
+    view = replace(VIEW, columns=(day,), partition=Partition.CALENDAR)
+    bars = walk(count=30).filter((pl.col("symbol") != "BBB") | (pl.col("date") > date(2019, 1, 10)))
+    values = compute_view(view, bars)
+    assert values["weekday"].to_list() == [one.isoweekday() for one in values["date"].to_list()]
+    assert values.height == bars.filter(~pl.col("is_index")).height
+    with pytest.raises(InvalidDeclaration, match=r"columns.xx.*reads adjusted_close.*date alone"):
+        replace(one_column(PRICE), partition=Partition.CALENDAR)
