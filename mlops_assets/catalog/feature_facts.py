@@ -1,12 +1,14 @@
-"""What people ask of a view or a column: whose it is, where it stands, what is published of it and how fresh it is."""
+"""What people ask of a view or a column: whose it is, where it stands, what is published of it and what to mind."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from math import isclose
 from typing import cast
 
+from mlops_assets.features.activation import RecordedCertificate, schema_differences
 from mlops_assets.features.lineage import BARS
 from mlops_assets.features.releases import is_older_major
 from mlops_assets.features.schema_diff import pinned
@@ -47,6 +49,7 @@ class PublishedFacts:
     last_session: date | None = None
     unavailable: Mapping[str, Sequence[str]]
     statistics: Mapping[str, Mapping[str, Json]]
+    schema: Mapping[str, str]
     freshness: str
 
 
@@ -90,7 +93,7 @@ def state_of(view: FeatureView, states: Mapping[str, ViewState]) -> ViewState:
 def published_facts(head: Snapshot | None, bars: Snapshot | None) -> PublishedFacts:
     """Read what a view's head says of itself, beside the head of the bars."""
     if head is None:
-        return PublishedFacts(unavailable={}, statistics={}, freshness=NOT_PUBLISHED)
+        return PublishedFacts(unavailable={}, statistics={}, schema={}, freshness=NOT_PUBLISHED)
     is_current = bars is None or head.inputs.get(BARS) == bars.fingerprint
     reached = [file.last_at for file in head.files if file.last_at is not None]
     version = head.details.get("view_version")
@@ -104,8 +107,74 @@ def published_facts(head: Snapshot | None, bars: Snapshot | None) -> PublishedFa
         last_session=max(reached).date() if reached else None,
         unavailable={name: tuple(lacking) for name, lacking in unavailable.items()},
         statistics=statistics,
+        schema=head.schema,
         freshness=CURRENT if is_current else BEHIND,
     )
+
+
+def to_mind(
+    view: FeatureView,
+    state: ViewState,
+    facts: PublishedFacts,
+    *,
+    certificate: RecordedCertificate | None,
+    readers: Collection[str],
+    problem_of_release: str = "",
+) -> list[str]:
+    """Return in sentences what its users should know of a view before they rely on it, the gravest first.
+
+    Args:
+        certificate: of the published snapshot, if there is one.
+        readers: who reads the view, by name.
+        problem_of_release: why the declared version is not what was released; empty if it is.
+    """
+    found = [problem_of_release] if problem_of_release else []
+    if facts.freshness == NOT_PUBLISHED:
+        return [*found, *_of_its_life(state, readers), NOT_PUBLISHED]
+    found += _of_its_version(view, state, facts)
+    if certificate is None:
+        found.append("no look-ahead certificate of what is published")
+    elif not certificate.is_clean:
+        found.append(f"uses later values: {len(certificate.peeks)} peeks on its look-ahead certificate")
+    if facts.view_version == view.version:
+        found += schema_differences(view, facts.schema)
+        found += _out_of_range(view, facts)
+    found += _of_its_life(state, readers)
+    if facts.freshness == BEHIND:
+        found.append(BEHIND)
+    lacking = sorted({name for names in facts.unavailable.values() for name in names})
+    if lacking:
+        found.append(f"null, for the source has no {', '.join(lacking)}: {', '.join(facts.unavailable)}")
+    return found
+
+
+def _of_its_version(view: FeatureView, state: ViewState, facts: PublishedFacts) -> Iterator[str]:
+    """Say when readers get another version than the declared one, or than the one that is active."""
+    if facts.view_version != view.version:
+        yield f"{facts.view_version or 'no stated version'} is published, {view.version} is declared"
+    if state.active_version not in (None, facts.view_version) and not is_older_major(view):
+        yield f"{facts.view_version} is published, {state.active_version} is active"
+
+
+def _of_its_life(state: ViewState, readers: Collection[str]) -> Iterator[str]:
+    read = f"read by {', '.join(readers)}" if readers else "read by nothing"
+    if state.status is ViewStatus.DEPRECATED:
+        yield f"deprecated{f', use {state.successor}' if state.successor else ''}; {read}"
+    elif state.status is ViewStatus.ARCHIVED:
+        yield f"archived; {read if readers else 'remove its file to stop computing it'}"
+
+
+def _out_of_range(view: FeatureView, facts: PublishedFacts) -> Iterator[str]:
+    """Hold the extremes of the published values against the declared bounds; the figures are rounded."""
+    for column in view.columns:
+        figures = facts.statistics.get(column.name, {})
+        low, high = figures.get("min"), figures.get("max")
+        if not (isinstance(low, int | float) and isinstance(high, int | float)):
+            continue
+        is_low = column.minimum is not None and low < column.minimum and not isclose(low, column.minimum)
+        is_high = column.maximum is not None and high > column.maximum and not isclose(high, column.maximum)
+        if is_low or is_high:
+            yield f"{column.name} goes from {low:g} to {high:g}, declared {range_of(column)}"
 
 
 def chosen(

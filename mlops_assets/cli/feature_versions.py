@@ -45,12 +45,16 @@ def check(
         [_row(verdict) for verdict in verdicts],
         as_json=as_json,
         empty="no view is declared",
-        only_json=("file", "differences", "readers"),
+        only_json=("file", "message", "differences", "readers"),
     )
+    for verdict in verdicts:
+        if not (as_json or verdict.is_refused or verdict.is_settled):
+            typer.echo(f"{verdict.view}: {verdict.message}")
     if not as_json and gone:
         typer.echo(f"Released, but not declared any more: {', '.join(gone)}. Restore the file, or leave it at that.")
+    for verdict in refused:
+        typer.echo(f"refused: {verdict.message}", err=True)
     if refused:
-        typer.echo(f"refused: {', '.join(verdict.view for verdict in refused)}", err=True)
         raise typer.Exit(1)
 
 

@@ -40,6 +40,8 @@ ViewName = Annotated[str, typer.Argument(help="The view's name.")]
 ViewOrColumn = Annotated[str, typer.Argument(help="A view or a column, like momentum or momentum.rsi_14.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it goes into the ledger.")]
 
+_ONLY_JSON = ("description", "active_version", "tags", "columns", "snapshot", "rows", "unavailable", "freshness")
+
 
 @commands.command("list")
 def list_features(
@@ -48,7 +50,7 @@ def list_features(
     status: Annotated[str | None, typer.Option(help="draft, active, deprecated or archived.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the feature views: where each stands and what is published of it."""
+    """List the feature views: where each stands, what is published of it, and what to mind before relying on it."""
     from mlops_assets.catalog.feature_facts import chosen, published_facts, state_of
     from mlops_assets.features.lineage import BARS
 
@@ -71,11 +73,12 @@ def list_features(
                 "tags": list(view.tags),
                 "columns": len(view.columns),
                 "snapshot": facts.snapshot,
-                "rows": facts.rows,
                 "last_session": None if facts.last_session is None else facts.last_session.isoformat(),
+                "rows": facts.rows,
                 "unavailable": list(facts.unavailable),
                 "freshness": facts.freshness,
                 "description": view.description,
+                "to_mind": _to_mind(services, view, state, facts),
             }
         )
     show_rows(
@@ -83,8 +86,11 @@ def list_features(
         rows,
         as_json=as_json,
         empty="none is like that",
-        only_json=("description", "active_version", "tags", "snapshot"),
+        only_json=(*_ONLY_JSON, "to_mind"),
     )
+    worries = [{"name": row["name"], "to_mind": row["to_mind"]} for row in rows if row["to_mind"]]
+    if worries and not as_json:
+        show_rows("To mind", worries, as_json=False)
 
 
 @commands.command()
@@ -97,7 +103,9 @@ def show(name: ViewOrColumn, as_json: AsJson = False) -> None:
     found = find(name, services.catalogue.feature_views, asked_by="mlops features show")
     head = services.snapshots.find_head(found.view.dataset)
     facts = published_facts(head, services.snapshots.find_head(BARS))
-    record = _view_record(services, found.view, facts) if found.column is None else _column_record(found, facts)
+    whole = _view_record(services, found.view, facts)
+    of_view = {name: whole[name] for name in ("status", "to_mind")}
+    record = whole if found.column is None else {**_column_record(found, facts), **of_view}
     shown = [found.column] if found.column is not None else list(found.view.columns)
     columns = [_column_row(column, facts) for column in shown]
     statistics = [{"column": one.name, **facts.statistics[one.name]} for one in shown if one.name in facts.statistics]
@@ -165,7 +173,8 @@ def lineage(name: ViewOrColumn, as_json: AsJson = False) -> None:
 def activate(view: ViewName, reason: Reason = "", as_json: AsJson = False) -> None:
     """Make the declared version the active one, as the principal of MLOPS_PRINCIPAL_NAME.
 
-    It must be released, and the published snapshot must hold every blocking validation.
+    It must be released, and the published snapshot must hold every blocking validation. A deprecated view is
+    reinstated; activating what is active already changes nothing.
     """
     from mlops_assets.features.evidence import gather
 
@@ -198,7 +207,10 @@ def deprecate(
 
 @commands.command()
 def archive(view: ViewName, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Put a deprecated view away for good; refused while anything reads it."""
+    """Put a deprecated view away for good; refused while anything reads it.
+
+    No training set and no active view may read it from then on. It is computed as long as its file is in the catalogue.
+    """
     from mlops_assets.catalog.feature_users import readers_of
     from mlops_assets.features.view_status import ViewStatus
 
@@ -279,6 +291,23 @@ def _user_row(user: User) -> dict[str, object]:
     }
 
 
+def _to_mind(services: ServiceFactory, view: FeatureView, state: ViewState, facts: PublishedFacts) -> list[str]:
+    """Return what the users of a view should know before they rely on it."""
+    from mlops_assets.catalog.feature_facts import to_mind
+    from mlops_assets.features.serving import problem_of_release
+
+    registry = services.feature_registry
+    readers = services.catalogue.readers(view.name).values()
+    return to_mind(
+        view,
+        state,
+        facts,
+        certificate=None if facts.fingerprint is None else registry.certificate_of(view.name, facts.fingerprint),
+        readers=sorted({reader for who in readers for reader in who}),
+        problem_of_release=problem_of_release(view, registry=registry, releases=services.feature_releases),
+    )
+
+
 def _view_record(services: ServiceFactory, view: FeatureView, facts: PublishedFacts) -> dict[str, object]:
     from mlops_assets.catalog.feature_facts import declared_name, state_of
 
@@ -291,6 +320,7 @@ def _view_record(services: ServiceFactory, view: FeatureView, facts: PublishedFa
         "version": view.version,
         "status": state.status.value,
         "active_version": state.active_version,
+        "to_mind": _to_mind(services, view, state, facts),
         "successor": state.successor,
         "released_versions": services.feature_releases.versions(declared_name(view)),
         "owner": view.owner,

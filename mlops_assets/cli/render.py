@@ -16,6 +16,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 _WIDTH_OF_A_FILE = 180
+_WIDEST_NAME = 32
 
 
 class Branching(Protocol):
@@ -52,7 +53,9 @@ def show_rows(
     table = Table(title=title, title_justify="left", header_style="bold")
     shown = [name for name in rows[0] if name not in only_json]
     for name in shown:
-        table.add_column(name, overflow="fold")
+        # On a narrow terminal the words fold, and the name that each row is about stays whole.
+        widest = max(len(_cell(row[name])) for row in rows) if name == shown[0] else 0
+        table.add_column(name, overflow="fold", no_wrap=0 < widest <= _WIDEST_NAME)
     for row in rows:
         table.add_row(*(Text(_cell(row[name])) for name in shown))
     _console().print(table)
@@ -112,5 +115,7 @@ def _cell(value: object) -> str:
     if isinstance(plain, str):
         return plain
     if isinstance(plain, list) and all(isinstance(item, str | int | float) for item in plain):
-        return ", ".join(map(str, plain))
+        return (", " if all(" " not in str(item) for item in plain) else "; ").join(map(str, plain))
+    if isinstance(plain, dict) and all(isinstance(item, str | int | float | list) for item in plain.values()):
+        return "; ".join(f"{name}: {_cell(item)}" for name, item in plain.items())
     return json.dumps(plain, ensure_ascii=False)

@@ -45,7 +45,8 @@ class ActivationEvidence:
     """What was found of the version that is to become active, and of the snapshot readers get.
 
     `release_fingerprint` is what the repository released under that version, None if it was not released;
-    `is_as_released` says whether the declaration's file is still the released one.
+    `is_as_released` says whether the declaration's file is still the released one, `archived` which of the views it
+    reads are archived.
     """
 
     view: str
@@ -60,11 +61,13 @@ class ActivationEvidence:
     bad_keys: str = ""
     schema_differences: tuple[str, ...] = ()
     certificate: RecordedCertificate | None = None
+    archived: tuple[str, ...] = ()
 
 
 def obstacles(evidence: ActivationEvidence) -> tuple[str, ...]:
     """Return every reason why the version may not be activated, each with its remedy; none if it may."""
-    return (*_of_the_release(evidence), *_of_the_snapshot(evidence))
+    reads = (f"it reads {name}, which is archived: let it read another view" for name in evidence.archived)
+    return (*_of_the_release(evidence), *reads, *_of_the_snapshot(evidence))
 
 
 def examine(
@@ -77,6 +80,7 @@ def examine(
     release_fingerprint: str | None,
     is_as_released: bool,
     certificate: RecordedCertificate | None,
+    archived: Sequence[str] = (),
 ) -> ActivationEvidence:
     """Hold a published snapshot against the declaration of its view.
 
@@ -84,6 +88,7 @@ def examine(
         rows: the published rows, None if nothing was published.
         schema: the stored type of each published column.
         snapshot_version: the version of the view that the snapshot says it was computed by.
+        archived: which of the views it reads are archived.
     """
     found = pl.DataFrame() if rows is None else rows
     present = [column for column in view.columns if column.name in found.columns]
@@ -101,6 +106,7 @@ def examine(
         bad_keys="" if keys is None or keys.is_passed else keys.words,
         schema_differences=() if rows is None else tuple(schema_differences(view, schema)),
         certificate=certificate,
+        archived=tuple(archived),
     )
 
 

@@ -15,7 +15,7 @@ from mlops_assets.features.lineage import BARS, training_set_sources, view_sourc
 from mlops_assets.features.publication import publish_view
 from mlops_assets.features.registry import FeatureRegistry
 from mlops_assets.features.releases import ReleaseFolder
-from mlops_assets.features.serving import fix_release, view_to_compute
+from mlops_assets.features.serving import fix_release, refuse_archived, view_to_compute
 from mlops_assets.features.spec import KEY_COLUMNS, FeatureReference, FeatureView, TrainingSet
 from mlops_assets.features.training_set import check_features
 from mlops_assets.features.training_set_checks import training_set_checks
@@ -34,6 +34,7 @@ _VIEW_RULES = (
     "mlops_assets.features.indicators",
     "mlops_assets.features.cross_section",
     "mlops_assets.features.knowledge",
+    "mlops_assets.features.changes",
     "mlops_assets.features.publication",
 )
 _TRAINING_SET_RULES = (
@@ -117,8 +118,11 @@ def training_set_definitions(spec: TrainingSet, views: Mapping[str, FeatureView]
         freshness_policy=content_freshness(),
     )
     def training_set(
-        snapshots: dg.ResourceParam[SnapshotStore], actor: dg.ResourceParam[Principal]
+        snapshots: dg.ResourceParam[SnapshotStore],
+        feature_registry: dg.ResourceParam[FeatureRegistry],
+        actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
+        refuse_archived(spec, feature_registry)
         frozen = publish_training_set(spec, used, snapshots, code_version=version, actor=actor.name)
         rows = frozen.rows
         return snapshot_result(
@@ -141,7 +145,7 @@ def _declared(spec: TrainingSet, used: Mapping[str, FeatureView]) -> Iterator[tu
 def _statistics_table(published: Snapshot) -> dg.TableMetadataValue:
     """Show what a snapshot says of its columns in figures, one row for each column."""
     found = cast("Mapping[str, Mapping[str, object]]", published.details.get("statistics", {}))
-    shown = ("count", "nulls", "mean", "std", "min", "p05", "p50", "p95", "max", "top")
+    shown = ("nulls", "mean", "std", "min", "p50", "max", "top")  # more would not fit the page
     return dg.MetadataValue.table(
         records=[
             dg.TableRecord({"column": name, **{one: _cell(figures.get(one)) for one in shown}})
@@ -154,7 +158,7 @@ def _statistics_table(published: Snapshot) -> dg.TableMetadataValue:
 def _cell(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{word} {count:,}" for word, count in value.items())
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _null_shares(values: pl.DataFrame, columns: Sequence[str]) -> dict[str, float]:

@@ -7,6 +7,7 @@ import polars as pl
 from mlops_assets.features.activation import ActivationEvidence, examine
 from mlops_assets.features.registry import FeatureRegistry
 from mlops_assets.features.releases import ReleaseFolder
+from mlops_assets.features.serving import archived_among
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.fingerprint import file_sha256
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
@@ -33,4 +34,5 @@ def gather(
         release_fingerprint=None if release is None else release.fingerprint,
         is_as_released=release is None or release.description.source == file_sha256(view.declared_in),
         certificate=None if head is None else registry.certificate_of(view.name, head.fingerprint),
+        archived=archived_among(view.upstream_views, registry),
     )

@@ -27,7 +27,7 @@ def distributions(values: pl.DataFrame, columns: Sequence[Column]) -> Figure:
     rows = max(-(-len(columns) // _COLUMNS_A_ROW), 1)
     figure = Figure(figsize=(2.4 * _COLUMNS_A_ROW, 1.9 * rows), layout="constrained")
     axes = figure.subplots(rows, _COLUMNS_A_ROW, squeeze=False).flat
-    for axis, column in zip(axes, columns, strict=False):
+    for column, axis in zip(columns, axes, strict=False):  # the columns first: `zip` would swallow an axis
         known = values[column.name].drop_nulls()
         axis.set_title(column.name, fontsize=9)
         axis.tick_params(labelsize=7)

@@ -82,6 +82,8 @@ class FeatureRegistry:
         """
         with self._database.begin() as connection:
             before = _state(connection, evidence.view)
+            if evidence.release_fingerprint is not None:
+                _is_registered(connection, evidence.view, evidence.version, evidence.release_fingerprint)
             after, change = view_status.activate(
                 before,
                 version=evidence.version,
@@ -101,13 +103,12 @@ class FeatureRegistry:
 
         Raises:
             MoveNotAllowed: if it is not active.
-            Conflict: without a reason.
+            Conflict: without a reason, or if the successor is on its way out too.
         """
         with self._database.begin() as connection:
             before = _state(connection, view)
-            return self._save(
-                connection, *view_status.deprecate(before, reason=reason, successor=successor, actor=actor)
-            )
+            instead = None if successor is None else _state(connection, successor)
+            return self._save(connection, *view_status.deprecate(before, reason=reason, successor=instead, actor=actor))
 
     def archive(self, view: str, *, readers: Callable[[], Sequence[str]], actor: str, reason: str = "") -> ViewState:
         """Put a deprecated view away for good.
@@ -255,11 +256,8 @@ class FeatureRegistry:
     def _register(
         self, connection: sa.Connection, view: str, version: str, release_fingerprint: str, actor: str
     ) -> None:
-        registered = _release(connection, view, version)
-        if registered == release_fingerprint:
+        if _is_registered(connection, view, version, release_fingerprint):
             return
-        if registered is not None:
-            raise ReleaseChanged(view=view, version=version, registered=registered, found=release_fingerprint)
         parse_version(version)
         seq = self._journal.append(
             connection,
@@ -304,6 +302,14 @@ def _release(connection: sa.Connection, view: str, version: str) -> str | None:
             feature_release.c.view == view, feature_release.c.version == version
         )
     )
+
+
+def _is_registered(connection: sa.Connection, view: str, version: str, release_fingerprint: str) -> bool:
+    """Tell whether a version is registered as this content; refuse another one."""
+    registered = _release(connection, view, version)
+    if registered not in (None, release_fingerprint):
+        raise ReleaseChanged(view=view, version=version, registered=registered, found=release_fingerprint)
+    return registered is not None
 
 
 def _releases(connection: sa.Connection, view: str) -> list[RegisteredRelease]:
@@ -351,7 +357,8 @@ def _in_words(action: str, details: Mapping[str, object]) -> str:
     """Say what a ledger entry of a view means."""
     match action:
         case "feature_view.activate" | "feature_view.deprecate" | "feature_view.archive":
-            moved = f"{details['status_before']} → {details['status_after']}"
+            is_moved = details["status_before"] != details["status_after"]
+            moved = f"{details['status_before']} → {details['status_after']}" if is_moved else details["status_after"]
             version = f", version {details['version_after']}" if action == "feature_view.activate" else ""
             successor = f", use {details['successor']}" if details.get("successor") else ""
             return f"{moved}{version}{successor}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import polars as pl
 
 from mlops_assets.features.reference_sample import golden, kept_rows, reference_bars
+from mlops_assets.features.release_history import Committed, first_committed, rewritten
 from mlops_assets.features.schema_diff import ColumnDescription, Golden, Total, ViewDescription
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, InvalidDeclaration, NotFound, UnknownReference
@@ -185,10 +186,11 @@ class ReleaseFolder:
         return release
 
     def verify(self, view: str) -> list[Release]:
-        """Return every release of a view, lowest first, each proven whole and linked to the one before it.
+        """Return every release of a view, lowest first, each proven whole, linked to the one before and as committed.
 
         Raises:
             IntegrityViolation: naming the first file that is not what was released.
+            RecordRewritten: naming the first file that is not what was committed, where there is a history to ask.
         """
         previous, found = None, list[Release]()
         for version in self.versions(view):
@@ -200,6 +202,8 @@ class ReleaseFolder:
                 )
             previous = release.fingerprint
             found.append(release)
+        if (changed := rewritten(self.folder, view, self._committed)) is not None:
+            raise changed
         return found
 
     def write(self, view: FeatureView, views: Mapping[str, FeatureView]) -> Release:
@@ -259,6 +263,10 @@ class ReleaseFolder:
         path = self.folder / view / f"retired_v{major}.json"
         path.write_text(json.dumps(asdict(retirement), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return retirement
+
+    @cached_property
+    def _committed(self) -> Mapping[str, Committed]:
+        return first_committed(self.folder)
 
     @property
     def _sample(self) -> Path:

@@ -56,7 +56,7 @@ def rollback(
     Raises:
         NotFound: if that version is not released.
         ColumnsStillRead: naming the columns it lacks and who reads them.
-        Conflict: without a reason, or while the declared version is a draft.
+        Conflict: without a reason, while the declared version is a draft, or if that major version is retired.
         IntegrityViolation: if its record is not what was released.
     """
     release = releases.get(view.name, to)
@@ -65,6 +65,11 @@ def rollback(
         raise ColumnsStillRead(view=view.name, version=to, missing=missing)
     if not reason.strip():
         raise Conflict(f"{view.name}: say why it goes back to {to}; nothing was changed.")
+    if (retirement := releases.retired(view.name).get(release.major)) is not None:
+        raise Conflict(
+            f"{view.name} {release.major}.x is retired since {retirement.retired_at}: {retirement.reason}. Nothing was "
+            f"changed. Remove {releases.folder / view.name / f'retired_v{release.major}.json'} to serve it again."
+        )
     if view.version not in releases.versions(view.name):
         raise Conflict(
             f"{view.name} {view.version} in {view.declared_in} is not released, and a draft is computed whichever "

@@ -1,10 +1,10 @@
 """How two states of a feature view differ, and which version the difference demands.
 
-MAJOR: a column removed, renamed or retyped; a unit changed; keys, grain or TTL changed; a value on the reference sample
-moved beyond the tolerance, its absence included; a view it reads has another major version; a column may be empty that
-could not before. MINOR: a column added while the others stay; a range changed either way (narrower promises more, wider
-promises less, and no value on the sample moved); a column is never empty any more. PATCH: words, owner, tags, formula
-text, order, warm-up, another source with equal values.
+MAJOR: a column removed, renamed or retyped; a unit changed; keys (the grain) or TTL changed; a value on the reference
+sample moved beyond the tolerance, its absence included; a view it reads has another major version; a column may be
+empty that could not before. MINOR: a column added while the others stay; a range changed either way (narrower promises
+more, wider promises less, and no value on the sample moved); a column is never empty any more. PATCH: words, owner,
+tags, formula text, order, warm-up, another source or other rows under it (the partition) with equal values.
 """
 
 from __future__ import annotations
@@ -217,10 +217,10 @@ def pinned(name: str) -> tuple[str, int | None]:
 def _of_view(before: ViewDescription, after: ViewDescription) -> Iterator[Difference]:
     for bump, what, old, new in (
         (Bump.MAJOR, "keys", ", ".join(before.keys), ", ".join(after.keys)),
-        (Bump.MAJOR, "grain (partition)", before.partition, after.partition),
         (Bump.MAJOR, "TTL", f"{before.ttl_seconds} s", f"{after.ttl_seconds} s"),
         (Bump.PATCH, "owner", before.owner, after.owner),
         (Bump.PATCH, "tags", ", ".join(before.tags), ", ".join(after.tags)),
+        (Bump.PATCH, "what it is computed over", before.partition, after.partition),
         (Bump.PATCH, "warm-up", f"{before.warm_up_bars} bars", f"{after.warm_up_bars} bars"),
     ):
         if old != new:

@@ -58,6 +58,11 @@ class Verdict:
     def is_refused(self) -> bool:
         return self.standing is Standing.REFUSED
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to do for it."""
+        return self.standing is Standing.RELEASED
+
 
 def check_view(
     view: FeatureView, views: Mapping[str, FeatureView], releases: ReleaseFolder, readers: Readers

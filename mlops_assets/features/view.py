@@ -10,7 +10,6 @@ from mlops_assets.features.bar_rows import KEYS, ROW, TYPES, BarRows
 from mlops_assets.features.spec import Feature, FeatureView, Partition
 from mlops_assets.kernel.errors import MissingColumns, PlatformError
 
-
 _OF_A_DAY = (Partition.INDEX, Partition.CALENDAR)
 """Partitions with one row for a day, whose value every stock gets."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import ClassVar
 
 from mlops_assets.kernel.change import Change
@@ -111,6 +112,20 @@ class ReleaseChanged(Conflict):
         )
 
 
+class ReleaseGone(Conflict):
+    """A version was released and registered, and its record is no longer in the catalogue."""
+
+    code: ClassVar[str] = "release_gone"
+
+    def __init__(self, *, view: str, version: str, registered: str, folder: Path) -> None:
+        self.view, self.version, self.registered = view, version, registered
+        super().__init__(
+            f"feature view {view} {version} is registered here as {registered[:12]}, but its record is gone from "
+            f"{folder / view / version}. Restore it from Git: a released version never goes away, and its number is "
+            "not given to anything else."
+        )
+
+
 def subject_of(view: str) -> str:
     """Return a view's name in the ledger."""
     return f"feature_views/{view}"
@@ -138,22 +153,30 @@ def activate(
     return after, _change("activate", state, after, actor=actor, reason=reason, **evidence)
 
 
-def deprecate(state: ViewState, *, reason: str, successor: str | None, actor: str) -> tuple[ViewState, Change | None]:
+def deprecate(
+    state: ViewState, *, reason: str, successor: ViewState | None, actor: str
+) -> tuple[ViewState, Change | None]:
     """Ask everybody to move on from a view, to `successor` if there is one; no change if that was said already.
 
     Raises:
         MoveNotAllowed: if the view is not active.
-        Conflict: if no reason is given, or the view is named as its own successor.
+        Conflict: if no reason is given, or the successor is the view itself or on its way out too.
     """
     if not reason.strip():
         raise Conflict(f"feature view {state.view}: say why it is deprecated; its readers will ask.")
-    if successor == state.view:
+    name = None if successor is None else successor.view
+    if name == state.view:
         raise Conflict(f"feature view {state.view} can't be its own successor. Name another view, or none.")
-    if state.status is ViewStatus.DEPRECATED and state.successor == successor:
+    if successor is not None and successor.status in (ViewStatus.DEPRECATED, ViewStatus.ARCHIVED):
+        raise Conflict(
+            f"feature view {state.view} can't be succeeded by {name}, which is {successor.status} itself. "
+            "Name another view, or none."
+        )
+    if state.status is ViewStatus.DEPRECATED and state.successor == name:
         return state, None
     if state.status is not ViewStatus.DEPRECATED:
         _require_move(state, ViewStatus.DEPRECATED)
-    after = replace(state, status=ViewStatus.DEPRECATED, successor=successor)
+    after = replace(state, status=ViewStatus.DEPRECATED, successor=name)
     return after, _change("deprecate", state, after, actor=actor, reason=reason)
 
 
@@ -179,12 +202,12 @@ def point_at(state: ViewState, *, version: str, actor: str, reason: str) -> tupl
     Raises:
         Conflict: if the view is archived, or no reason is given.
     """
+    if state.status is ViewStatus.ARCHIVED:
+        raise Conflict(f"feature view {state.view} is archived: no version of it can be active.")
     if state.active_version == version:
         return state, None
     if not reason.strip():
         raise Conflict(f"feature view {state.view}: say why its active version becomes {version}.")
-    if state.status is ViewStatus.ARCHIVED:
-        raise Conflict(f"feature view {state.view} is archived: no version of it can be active.")
     after = replace(state, active_version=version)
     return after, _change("set_active", state, after, actor=actor, reason=reason)
 

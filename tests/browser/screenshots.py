@@ -167,8 +167,8 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
         browser.remember(key, "false" if key.endswith("open") else "true")
     take_lineage(browser, ui, groups)
     pages: list[tuple[str, str, str, int]] = [
-        ("automation", "automation", drift, 420),
-        ("asset-features-momentum", "assets/features/momentum", "Column name", 2250),
+        ("automation", "automation", "refresh", 482),
+        ("asset-features-momentum", "assets/features/momentum", "Column name", 2760),
         (f"asset-reports-{scenario}", f"assets/reports/{scenario}", "Metadata", 1560),
         ("sensor-drift", f"locations/{CODE_LOCATION}/sensors/{drift}", "Cursor", 780),
         ("schedule-replay", f"locations/{CODE_LOCATION}/schedules/{replay}", "Next tick", 440),
@@ -176,9 +176,15 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
     for name, path, until, height in pages:
         browser.open(f"{ui}/{path}", until=until, width=1400, height=height)
         browser.shoot(name)
-    browser.open(f"{ui}/assets/reports/{scenario}", until="[Show Markdown]", width=1400, height=760)
-    browser.click("[Show Markdown]")
-    browser.shoot(f"asset-reports-{scenario}-equity")
+    opened: list[tuple[str, str, str, int]] = [
+        ("asset-features-momentum-look-ahead", "assets/features/momentum?view=checks", "look_ahead", 850),
+        ("asset-features-volatility-inputs", "assets/features/volatility?view=checks", "inputs_available", 850),
+        (f"asset-reports-{scenario}-equity", f"assets/reports/{scenario}", "[Show Markdown]", 760),
+    ]
+    for name, path, clicked, height in opened:
+        browser.open(f"{ui}/{path}", until=clicked, width=1400, height=height)
+        browser.click(clicked)
+        browser.shoot(name)
     browser.sign_in(token)
     browser.open(f"{api}{report}", until=scenario, width=1100, height=1900)
     browser.shoot(f"report-{scenario}")
@@ -187,13 +193,13 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
 def take_lineage(browser: Browser, ui: str, groups: list[str]) -> None:
     """Picture the graph twice: by group, and with every group opened."""
     opened = ",".join(f"global@global:{group}" for group in groups)
-    looks: list[tuple[str, str, int, float]] = [
-        ("lineage-groups", "", 1500, 1.5),
-        ("lineage", opened, 1900, 1.6),
+    looks: list[tuple[str, str, int, int, float]] = [
+        ("lineage-groups", "", 1500, 1000, 1.5),
+        ("lineage", opened, 1900, 1700, 1.6),
     ]
-    for name, expanded, width, sharpness in looks:
+    for name, expanded, width, height, sharpness in looks:
         browser.remember("asset-graph-open-graph-nodes-global-__GLOBAL__", {"expanded": expanded})
-        browser.open(f"{ui}/asset-groups", until=groups[0], width=width, height=1000, sharpness=sharpness)
+        browser.open(f"{ui}/asset-groups", until=groups[0], width=width, height=height, sharpness=sharpness)
         browser.shoot(name, browser.box_of_the_graph())
 
 

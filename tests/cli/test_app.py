@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import click
 import pytest
+from typer.main import get_command
 
-from mlops_assets.cli.app import main
+from mlops_assets.cli.app import app, main
 from mlops_assets.kernel.clock import SystemClock
 from tests.rest.client import Services, services_in
 
@@ -52,3 +55,15 @@ def test_a_long_message_is_cut(capsys: pytest.CaptureFixture[str]):
     assert said.startswith("error [internal_error]: OSError: ")
     assert "MLOPS_DEBUG=1" in said
     assert len(said) < 1000
+
+
+def _parameters(name: str, command: click.Command) -> Iterator[tuple[str, click.Parameter]]:
+    yield from ((f"{name} {parameter.name}", parameter) for parameter in command.params)
+    for each, nested in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from _parameters(f"{name} {each}", nested)
+
+
+def test_every_argument_and_option_says_what_it_is():
+    told = {name: getattr(parameter, "help", None) for name, parameter in _parameters("mlops", get_command(app))}
+    assert len(told) > 50
+    assert [name for name, words in told.items() if not words] == []

@@ -65,7 +65,8 @@ def test_a_version_that_is_too_low_is_an_exit_code(mlops, views: Views):
     assert {(one["demands"], one["column"], one["what"]) for one in row["differences"]} == {
         ("minor", "slower", "added")
     }
-    assert answer.err == "refused: pace\n"
+    assert answer.err.startswith("refused: feature view pace in ")
+    assert answer.err.endswith("column slower: added. This demands at least 1.1.0\n")
     assert mlops("release", "pace").err.startswith("error [version_refused]: feature view pace in ")
     views.declare("1.1.0", WIDER)
     assert mlops("check").code == 0

@@ -186,6 +186,22 @@ def test_the_list_says_where_each_view_stands(mlops, services: Services):
     assert (other["rows"], other["freshness"]) == (None, "not published")
 
 
+def test_what_to_mind_of_a_view_stands_below_the_list(mlops, services: Services):
+    assert mlops("release", "tempo").code == 0
+    publish(services)
+    assert mlops("activate", "tempo").code == 0
+    assert mlops("deprecate", "tempo", "--reason", "too fast", "--successor", "momentum").code == 0
+    (row,) = [one for one in mlops("list", "--json").json if one["name"] == "tempo"]
+    sentences = ["deprecated, use momentum; read by view haste", "null, for the source has no close: price_twice"]
+    assert row["to_mind"] == sentences
+    assert mlops("show", "tempo", "--json").json["to_mind"] == sentences
+    listed = mlops("list", "--owner", "team:speed").out
+    assert "; ".join(sentences) in " ".join(listed.replace("│", " ").split())
+    publish(services, certified=False, scale=-9.0)
+    (row,) = [one for one in mlops("list", "--json").json if one["name"] == "tempo"]
+    assert (row["status"], row["to_mind"][0]) == ("deprecated", "no look-ahead certificate of what is published")
+
+
 @pytest.mark.usefixtures("services")
 @pytest.mark.parametrize(
     ("filters", "expected"),

@@ -204,6 +204,7 @@ def test_everything_that_blocks_an_activation_is_said_at_once(registry: FeatureR
         ({"snapshot_version": None}, "of no stated version"),
         ({"bad_keys": "bad keys: A 2026-01-01"}, "bad keys: A 2026-01-01; mend the bars"),
         ({"certificate": None}, "no look-ahead certificate"),
+        ({"archived": ("haste",)}, "it reads haste, which is archived"),
     ],
 )
 def test_each_validation_blocks_alone(
@@ -289,6 +290,18 @@ def test_a_deprecation_says_why(registry: FeatureRegistry, good: ActivationEvide
         registry.deprecate("tempo", reason="old", successor="tempo", actor="ann")
 
 
+def test_nobody_is_sent_to_a_view_that_is_on_its_way_out(registry: FeatureRegistry, good: ActivationEvidence):
+    registry.activate(good, actor="ann")
+    registry.deprecate("tempo", reason="old", actor="ann")
+    with pytest.raises(MoveNotAllowed):  # a draft is not deprecated, whatever its successor
+        registry.deprecate("haste", reason="old", successor="pace", actor="ann")
+    with pytest.raises(Conflict, match="can't be succeeded by tempo, which is deprecated itself"):
+        registry.deprecate("haste", reason="old", successor="tempo", actor="ann")
+    registry.archive("tempo", readers=list, actor="ann")
+    with pytest.raises(Conflict, match="tempo, which is archived itself"):
+        registry.deprecate("haste", reason="old", successor="tempo", actor="ann")
+
+
 def test_an_archive_leaves_no_reader_behind(registry: FeatureRegistry, good: ActivationEvidence):
     registry.activate(good, actor="ann")
     registry.deprecate("tempo", reason="old", actor="ann")
@@ -306,8 +319,10 @@ def test_another_content_under_a_released_version_is_refused_for_ever(
     assert actions(ledger).count("feature_release.register") == 1
     with pytest.raises(ReleaseChanged, match="released as 111111111111, and this is 222222222222"):
         registry.register_release("tempo", "1.0.0", OTHER_RELEASE, actor="dagster")
-    with pytest.raises(ReleaseChanged):
-        registry.activate(replace(good, release_fingerprint=OTHER_RELEASE), actor="ann")
+    for _ in range(2):  # while it is a draft, and when the version is active already
+        with pytest.raises(ReleaseChanged):
+            registry.activate(replace(good, release_fingerprint=OTHER_RELEASE), actor="ann")
+        registry.activate(good, actor="ann")
     assert registry.release_fingerprint("tempo", "1.0.0") == RELEASE
     for statement in ("UPDATE feature_release SET fingerprint = 'x'", "DELETE FROM feature_release"):
         with pytest.raises(sa.exc.IntegrityError, match="append-only"), database.begin() as connection:
@@ -329,6 +344,10 @@ def test_the_active_version_moves_to_a_registered_one_only(
     assert actions(ledger).count("feature_view.set_active") == 1
     assert [one.version for one in registry.releases("tempo")] == ["0.9.0", "1.0.0"]
     assert registry.history("tempo")[-1].what == "active version 1.0.0 → 0.9.0"
+    registry.deprecate("tempo", reason="old", actor="ann")
+    registry.archive("tempo", readers=list, actor="ann")
+    with pytest.raises(Conflict, match="is archived: no version of it can be active"):
+        registry.set_active("tempo", "0.9.0", actor="ann", reason="again")
 
 
 def test_an_active_view_moves_on_to_its_next_version(registry: FeatureRegistry, good: ActivationEvidence):
@@ -339,6 +358,7 @@ def test_an_active_view_moves_on_to_its_next_version(registry: FeatureRegistry, 
         good, version="1.1.0", snapshot_version="1.1.0", release_fingerprint=OTHER_RELEASE, certificate=certificate
     )
     assert registry.activate(following, actor="ann").active_version == "1.1.0"
+    assert registry.history("tempo")[-1].what == "active, version 1.1.0"
 
 
 def test_the_same_certificate_again_is_no_entry_and_the_newest_counts(registry: FeatureRegistry, ledger: Ledger):

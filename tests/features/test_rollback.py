@@ -91,6 +91,15 @@ def test_a_rollback_needs_a_reason(views: Views):
         roll_back(views, "1.0.0", Pointers(), reason=" ")
 
 
+def test_a_retired_major_version_does_not_take_over(views: Views):
+    at = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    views.releases.retire("pace", 1, reason="slow is wrong", at=at, by="ana")
+    pointers = Pointers()
+    with pytest.raises(Conflict, match=r"pace 1\.x is retired since 2026-01-05.*: slow is wrong.*retired_v1\.json"):
+        roll_back(views, "1.0.0", pointers)
+    assert pointers == Pointers()
+
+
 def test_nothing_goes_back_while_the_declared_version_is_a_draft(views: Views):
     views.declare("2.0.1", {"fast": PACE["fast"]})
     pointers = Pointers()

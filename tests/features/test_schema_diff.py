@@ -127,7 +127,6 @@ MAJOR: dict[str, tuple[Callable[[State], State], str]] = {
     "turned": (lambda s: s.with_values("flag", [None, True, True, True, True, False]), "column flag: 1 of 6"),
     "ttl": (lambda s: s.with_view(ttl_seconds=60), "TTL changed from 604800 s to 60 s"),
     "keys": (lambda s: s.with_view(keys=("isin:string", "date:date")), "keys changed"),
-    "grain": (lambda s: s.with_view(partition="date"), "grain (partition) changed from symbol to date"),
     "upstream": (lambda s: s.with_view(upstream={"base": "3.0.0"}), "it reads base 3.x, and was released on base 2.x"),
 }
 MINOR: dict[str, tuple[Callable[[State], State], str]] = {
@@ -144,6 +143,7 @@ PATCH: dict[str, tuple[Callable[[State], State], str]] = {
     "formula": (lambda s: s.with_column("fast", formula="g"), "the text of its formula changed"),
     "refactored": (lambda s: s.with_column("fast", expression="e"), "another expression with equal values"),
     "inputs": (lambda s: s.with_column("fast", inputs=("close",)), "reads close instead of adjusted_close"),
+    "partition": (lambda s: s.with_view(partition="date"), "computed over changed from symbol to date"),
     "order": (lambda s: s.with_view(columns=s.view.columns[::-1]), "the order of its columns changed"),
     "file": (lambda s: s.with_view(source="1" * 64), "the file changed, no value did"),
     "rounding": (

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from mlops_assets import settings
 from mlops_assets.catalog.loader import load_catalogue
 from mlops_assets.features.registry import FeatureRegistry
 from mlops_assets.features.releases import ReleaseFolder
-from mlops_assets.features.serving import fix_release, view_to_compute
-from mlops_assets.features.spec import FeatureView
-from mlops_assets.features.view_status import ReleaseChanged
+from mlops_assets.features.serving import (
+    archived_among,
+    fix_release,
+    problem_of_release,
+    refuse_archived,
+    view_to_compute,
+)
+from mlops_assets.features.spec import FeatureReference, FeatureView, Folds, Label, TrainingSet
+from mlops_assets.features.view_status import ReleaseChanged, ReleaseGone
 from mlops_assets.kernel.clock import FixedClock
+from mlops_assets.kernel.errors import Conflict
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.storage.sql.database import Database
+from mlops_assets.storage.sql.tables import feature_view
 
 
 @pytest.fixture
@@ -104,3 +114,46 @@ def test_a_new_version_is_computed_until_it_is_activated_however_often_it_is_pub
         computed = view_to_compute(second["trend"], second, registry=registry, releases=releases)
         assert computed.version == "1.9.0"
         fix_release(computed, registry=registry, releases=releases, actor="dagster")
+
+
+def test_a_registered_version_whose_record_is_gone_is_not_published_again(catalog: Path, registry: FeatureRegistry):
+    first = declared(catalog)
+    releases_of(catalog).write(first["trend"], first)
+    fix_release(first["trend"], registry=registry, releases=releases_of(catalog), actor="dagster")
+    shutil.rmtree(releases_of(catalog).folder / "trend")
+    rewrite(catalog, 'owner="team:quant"', 'owner="team:speed"')
+    changed = declared(catalog)["trend"]
+    with pytest.raises(ReleaseGone, match=r"trend/1\.0\.0\. Restore it from Git"):
+        fix_release(changed, registry=registry, releases=releases_of(catalog), actor="dagster")
+    assert "its record is gone" in problem_of_release(changed, registry=registry, releases=releases_of(catalog))
+
+
+def test_the_problem_of_a_release_is_said_without_registering_anything(catalog: Path, registry: FeatureRegistry):
+    views, releases = declared(catalog), releases_of(catalog)
+    assert problem_of_release(views["trend"], registry=registry, releases=releases) == ""
+    releases.write(views["trend"], views)
+    assert problem_of_release(views["trend"], registry=registry, releases=releases) == ""
+    assert registry.releases("trend") == []
+    registry.register_release("trend", views["trend"].version, "f" * 64, actor="dagster")
+    said = problem_of_release(views["trend"], registry=registry, releases=releases)
+    assert "was released as ffffffffffff" in said
+
+
+def test_no_training_set_reads_a_view_that_was_put_away(registry: FeatureRegistry, database: Database):
+    spec = TrainingSet(
+        name="pace_daily",
+        owner="team:quant",
+        description="For a test.",
+        features=(FeatureReference(view="trend_v1", column="sma_20"), FeatureReference(view="pace", column="fast")),
+        label=Label(horizon_sessions=5),
+        folds=Folds(train_until=date(2020, 1, 1), valid_until=date(2021, 1, 1), embargo_sessions=5),
+        declared_in=Path("models/pace.yaml"),
+    )
+    refuse_archived(spec, registry)
+    registry.register_release("trend", "1.0.0", "f" * 64, actor="dagster")
+    registry.set_active("trend", "1.0.0", actor="ann", reason="the first one")
+    with database.begin() as connection:
+        connection.execute(sa.update(feature_view).values(status="archived"))
+    assert archived_among(("trend", "trend_v1", "pace"), registry) == ["trend", "trend_v1"]
+    with pytest.raises(Conflict, match=r"training set pace_daily in models/pace\.yaml reads trend_v1, archived"):
+        refuse_archived(spec, registry)

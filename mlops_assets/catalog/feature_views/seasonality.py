@@ -27,7 +27,7 @@ def _is_turn_of_month() -> pl.Expr:
 
 VIEW = FeatureView(
     name="seasonality",
-    version="1.0.0",
+    version="1.0.1",
     owner="team:quant",
     description="Seasonality: day of the week, month and turn of the month, from the session's date alone.",
     partition=Partition.CALENDAR,

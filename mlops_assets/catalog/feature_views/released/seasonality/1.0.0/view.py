@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from mlops_assets.features.spec import Feature, FeatureView, Partition
+from mlops_assets.features.spec import Feature, FeatureView
 
 DAY = pl.col("date")
 MONTH = DAY.dt.month()
@@ -30,7 +30,6 @@ VIEW = FeatureView(
     version="1.0.0",
     owner="team:quant",
     description="Seasonality: day of the week, month and turn of the month, from the session's date alone.",
-    partition=Partition.CALENDAR,
     warm_up_bars=0,
     columns=(
         Feature(
