@@ -22,7 +22,8 @@ import polars as pl
 
 from benchmarks.point_in_time_data import COLUMN_NAMES, FIRST_YEAR, SYMBOLS, TTL, VIEW, YEARS, store_in
 from mlops_assets.features.retrieval import FeatureStore
-from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotFile, SnapshotStore
+from mlops_assets.storage.parquet.files import SnapshotFile
+from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotStore
 
 CALLS = 300
 US = int(TTL.total_seconds() * 1_000_000)

@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.features.point_in_time import NO_ROW, Frontier, Integers, Questions, take
-from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotFile
+from mlops_assets.storage.parquet.files import SnapshotFile
+from mlops_assets.storage.parquet.snapshots import Snapshot
 
 SLICE_ROWS = 1_048_576
 """Rows of a file decoded at once; 16 row groups."""

@@ -2,8 +2,9 @@
 
 Bars come with the time from which each value was known (`known_at`) and, once another one replaced it, until when
 (`superseded_at`). A published view has one row for each bar as it was first known, and one more for each later instant
-at which a restated, late or vanished bar made its values others. The table is a function of the bars' knowledge alone:
-it does not matter in how many steps it was published.
+at which a restated, late or vanished bar made its values others. Of a bar that vanished nothing is known any more: its
+last row is null. The table is a function of the bars' knowledge alone: it does not matter in how many steps it was
+published.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from datetime import datetime
 
 import polars as pl
 
-from mlops_assets.features.spec import FeatureView, Partition
+from mlops_assets.features.spec import KEY_COLUMNS, FeatureView, Partition
+from mlops_assets.features.table_shape import expect_shape, expect_unique
 from mlops_assets.features.view import KEYS, compute_view, unavailable
-
-CHUNK_ROWS = 100_000
+from mlops_assets.kernel.columns import Column
 
 _KEY = ("symbol", "date")
+_BAR_COLUMNS = (
+    *KEY_COLUMNS,
+    Column(name="is_index", type="boolean", description="Whether nobody can trade it."),
+    Column(name="superseded_at", type="timestamp", description="Until when it was known.", is_nullable=True),
+)
 _NO_FRAMES: Mapping[str, pl.DataFrame] = {}
 
 
@@ -71,16 +77,34 @@ def compute_known(
     return known.compute(None)
 
 
-def affected_groups(before: Known, now: Known) -> set[object] | None:
-    """Return the symbols (for a view of days: the dates) whose inputs differ, or None if all have to be computed."""
-    if before.index != now.index or (now.reads_index and not before.index_rows.equals(now.index_rows)):
-        return None
-    if not now.can_be_split or before.lacking != now.lacking:
-        return None
-    groups = set[object]()
-    for old, new in zip(before.tables, now.tables, strict=True):
-        groups |= _differing(old, new, now.group)
-    return groups
+def group_of(view: FeatureView) -> str:
+    """Return the column whose values can be computed apart: symbol, or date for a view of days."""
+    return "date" if view.partition is Partition.DATE else "symbol"
+
+
+def reads_index(view: FeatureView) -> bool:
+    """Whether every row depends on the bars of the market's index."""
+    return view.partition is Partition.INDEX or "index_adjusted_close" in view.bar_inputs
+
+
+def is_among(group: str, wanted: Collection[object]) -> pl.Expr:
+    """Whether a row is of one of some groups."""
+    kind = pl.Date if group == "date" else pl.String
+    return pl.col(group).is_in(pl.Series(list(wanted), dtype=kind).implode())
+
+
+def was_seen() -> pl.Expr:
+    """Whether a version of a bar was ever told: one that was superseded before it could be known was not."""
+    return pl.col("superseded_at").is_null() | (pl.col("superseded_at") > pl.col("known_at"))
+
+
+def later_days(bars: pl.DataFrame) -> pl.DataFrame:
+    """Return for each day when the first bar of any later day was known: `date, later`, null after the last day.
+
+    A bar that was first known after that was late.
+    """
+    days = bars.group_by("date").agg(known=pl.col("known_at").min()).sort("date")
+    return days.select("date", later=pl.col("known").reverse().cum_min().reverse().shift(-1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,7 +115,7 @@ class Known:
         bars: rows sorted by key and `known_at`, with `is_first` of their key and `is_late`.
         upstream: by name, rows of other views in the same form.
         index: the symbol of the market's index, empty if there is none.
-        group: the column whose values can be computed apart: symbol, or date for a view of days.
+        group: the column whose values can be computed apart, see `group_of`.
         lacking: the columns that can't be computed, with the inputs that no row has as far as is known at last.
     """
 
@@ -103,25 +127,40 @@ class Known:
     lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     @classmethod
-    def of(cls, view: FeatureView, bars: pl.DataFrame, upstream: Mapping[str, pl.DataFrame]) -> Known:
-        was_seen = pl.col("superseded_at").is_null() | (pl.col("superseded_at") > pl.col("known_at"))
-        rows = _marked(bars.filter(was_seen))
+    def of(
+        cls,
+        view: FeatureView,
+        bars: pl.DataFrame,
+        upstream: Mapping[str, pl.DataFrame],
+        *,
+        groups: Collection[object] | None = None,
+    ) -> Known:
+        """Prepare the inputs of a view: of all groups, or of some alone. `bars` are all bars in either case.
+
+        Raises:
+            MissingColumns, MalformedTable: if bars or values are not of their shape.
+        """
+        expect_shape(bars, table="market/bars", columns=_BAR_COLUMNS)
+        for name, values in upstream.items():
+            expect_shape(values, table=f"features/{name}", columns=KEY_COLUMNS)
+        seen, index = bars.filter(was_seen()), str(bars.filter("is_index")["symbol"].min() or "")
+        wanted = pl.lit(value=True) if groups is None else is_among(group_of(view), groups)
         never = pl.lit(None, pl.Datetime("us", "UTC"))
         known = cls(
             view=view,
-            bars=_with_late(rows),
+            bars=_with_late(
+                _marked(seen.filter(wanted | (pl.col("symbol") == index)), "market/bars"), later_days(seen)
+            ),
             upstream={
-                name: _marked(values.with_columns(superseded_at=never)).with_columns(is_late=pl.lit(value=False))
+                name: _marked(values.filter(wanted), f"features/{name}").with_columns(
+                    superseded_at=never, is_late=pl.lit(value=False)
+                )
                 for name, values in upstream.items()
             },
-            index=str(bars.filter("is_index")["symbol"].min() or ""),
-            group="date" if view.partition is Partition.DATE else "symbol",
+            index=index,
+            group=group_of(view),
         )
         return replace(known, lacking=known._lacking())
-
-    @property
-    def reads_index(self) -> bool:
-        return self.view.partition is Partition.INDEX or "index_adjusted_close" in self.view.bar_inputs
 
     @property
     def can_be_split(self) -> bool:
@@ -131,15 +170,6 @@ class Known:
     @property
     def index_rows(self) -> pl.DataFrame:
         return self.bars.filter(pl.col("symbol") == self.index)
-
-    @property
-    def tables(self) -> Sequence[pl.DataFrame]:
-        """The bars of stocks, then the rows of each view that is read, in order of name."""
-        return (self.bars.filter(~pl.col("is_index")), *(self.upstream[name] for name in sorted(self.upstream)))
-
-    @property
-    def groups(self) -> set[object]:
-        return set(self.bars.filter(~pl.col("is_index"))[self.group].unique())
 
     def compute(self, groups: Collection[object] | None) -> pl.DataFrame:
         """Compute the rows of some groups, or of all, at every instant."""
@@ -166,7 +196,7 @@ class Known:
         """Return what is needed for some groups alone: their rows, and the index."""
         if not self.can_be_split:
             return self
-        wanted = _is_among(self.bars, self.group, groups)
+        wanted = is_among(self.group, groups)
         part = replace(
             self,
             bars=self.bars.filter(wanted | (pl.col("symbol") == self.index)),
@@ -198,7 +228,7 @@ class Known:
         """Return the groups whose inputs changed at an instant, or None for all."""
         changed = (_is_news() & (pl.col("known_at") == instant)) | (pl.col("superseded_at") == instant)
         touched = [rows.filter(changed) for rows in news]
-        if self.reads_index and (touched[0]["symbol"] == self.index).any():
+        if reads_index(self.view) and (touched[0]["symbol"] == self.index).any():
             return None
         return {group for rows in touched for group in rows[self.group]} if self.can_be_split else None
 
@@ -208,7 +238,7 @@ class Known:
     def _values(self, instant: datetime | None, groups: Collection[object] | None) -> pl.DataFrame:
         bars, upstream = self._seen(instant)
         values = compute_view(self.view, bars.drop("superseded_at", "is_first", "is_late"), upstream)
-        return values if groups is None else values.filter(_is_among(values, self.group, groups))
+        return values if groups is None else values.filter(is_among(self.group, groups))
 
     def _first_known(self) -> pl.DataFrame:
         """Return for each key when its values could first be known: `symbol, date, first_at`."""
@@ -217,7 +247,7 @@ class Known:
             read = rows.filter("is_first").select(*_KEY, read_at="known_at")
             own = own.join(read, on=_KEY, how="left", maintain_order="left")
             own = own.with_columns(first_at=pl.max_horizontal("first_at", "read_at")).drop("read_at")
-        if self.reads_index:
+        if reads_index(self.view):
             index = self.index_rows.filter("is_first", ~pl.col("is_late")).select("date", index_at="known_at")
             own = own.join(index, on="date", how="left", maintain_order="left")
             own = own.with_columns(first_at=pl.max_horizontal("first_at", "index_at")).drop("index_at")
@@ -227,39 +257,18 @@ class Known:
         return own.select(*_KEY, "first_at")
 
 
-def year_chunks(frame: pl.DataFrame, rows: int = CHUNK_ROWS) -> list[pl.DataFrame]:
-    """Split rows into whole calendar years, joined from the oldest on until a chunk has enough rows.
-
-    A new day changes the last chunk alone. At least one chunk is returned, even without rows.
-    """
-    counts = frame.group_by(pl.col("date").dt.year().alias("year")).len().sort("year")
-    spans = list[list[int]]()
-    filled = rows
-    for year, count in counts.iter_rows():
-        if filled >= rows:
-            spans.append([])
-            filled = 0
-        spans[-1].append(year)
-        filled += count
-    if len(spans) < 2:
-        return [frame]
-    year = pl.col("date").dt.year()
-    return [frame.filter(year.is_between(span[0], span[-1])) for span in spans]
-
-
-def _marked(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sort rows by key and `known_at` and mark the first of each key."""
+def _marked(rows: pl.DataFrame, table: str) -> pl.DataFrame:
+    """Sort rows by key and `known_at`, which no two may share, and mark the first of each key."""
     ordered = in_order(rows)
+    expect_unique(ordered, table=table, key=(*_KEY, "known_at"))
     same = (pl.col(name).eq_missing(pl.col(name).shift()) for name in _KEY)
     return ordered.with_columns(is_first=~pl.all_horizontal(*same).fill_null(value=False))
 
 
-def _with_late(bars: pl.DataFrame) -> pl.DataFrame:
+def _with_late(bars: pl.DataFrame, later: pl.DataFrame) -> pl.DataFrame:
     """Mark first rows that were known only after a bar of a later day was."""
-    days = bars.filter("is_first").group_by("date").agg(known=pl.col("known_at").min()).sort("date")
-    following = days.select("date", later=pl.col("known").reverse().cum_min().reverse().shift(-1))
     late = (pl.col("is_first") & (pl.col("known_at") > pl.col("later"))).fill_null(value=False)
-    return bars.join(following, on="date", how="left", maintain_order="left").with_columns(is_late=late).drop("later")
+    return bars.join(later, on="date", how="left", maintain_order="left").with_columns(is_late=late).drop("later")
 
 
 def _is_news() -> pl.Expr:
@@ -287,19 +296,19 @@ def _by_group(
     """Return the newest values so far of some groups, or of all."""
     wanted = set(first[group].unique()) | set(latest) if touched is None else touched
     rest = [one for one in wanted if one not in latest]
-    return pl.concat([first.filter(_is_among(first, group, rest)), *(latest[one] for one in wanted if one in latest)])
-
-
-def _is_among(rows: pl.DataFrame, group: str, wanted: Collection[object]) -> pl.Expr:
-    return pl.col(group).is_in(pl.Series(list(wanted), dtype=rows[group].dtype).implode())
+    return pl.concat([first.filter(is_among(group, rest)), *(latest[one] for one in wanted if one in latest)])
 
 
 def _moved(before: pl.DataFrame, now: pl.DataFrame, view: FeatureView) -> pl.DataFrame:
-    """Return the rows of `now` that are new or differ from those before in any of the view's columns."""
+    """Return the rows of `now` that are new or differ from those before, and null rows for those that are gone."""
     earlier = before.select(*_KEY, had_row=pl.lit(True), **{f"{name}__before": name for name in view.column_names})
     differs = (pl.col(name).ne_missing(pl.col(f"{name}__before")) for name in view.column_names)
     compared = now.join(earlier, on=_KEY, how="left", maintain_order="left")
-    return compared.filter(pl.col("had_row").is_null() | pl.any_horizontal(*differs)).select(now.columns)
+    changed = compared.filter(pl.col("had_row").is_null() | pl.any_horizontal(*differs)).select(now.columns)
+    said = pl.any_horizontal(pl.col(view.column_names).is_not_null())
+    gone = before.join(now.select(_KEY), on=_KEY, how="anti", maintain_order="left").filter(said)
+    nothing = (pl.lit(None, before.schema[name]).alias(name) for name in view.column_names)
+    return pl.concat([changed, gone.with_columns(nothing)])
 
 
 def _update(latest: dict[object, pl.DataFrame], first: pl.DataFrame, changed: pl.DataFrame, group: str) -> None:
@@ -324,18 +333,3 @@ def latest_by_time(rows: pl.DataFrame) -> pl.DataFrame:
     """Keep the last of neighbouring rows with the same key and `known_at`."""
     same = (pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in (*_KEY, "known_at"))
     return rows.filter(~pl.all_horizontal(*same).fill_null(value=False))
-
-
-def _differing(old: pl.DataFrame, new: pl.DataFrame, group: str) -> set[object]:
-    """Return the groups whose rows are not the same in both."""
-    if old.columns != new.columns:
-        return {*old[group].unique(), *new[group].unique()}
-    before, after = _digests(old, group), _digests(new, group)
-    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-
-
-def _digests(rows: pl.DataFrame, group: str) -> dict[object, tuple[int, int]]:
-    """Return how many rows each group has and a 64-bit digest of them; comparing the rows themselves took longer."""
-    hashed = rows.select(group, digest=pl.struct(pl.all()).hash())
-    counted = hashed.group_by(group).agg(pl.len(), pl.col("digest").sum())
-    return {name: (count, digest) for name, count, digest in counted.iter_rows()}

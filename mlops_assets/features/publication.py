@@ -6,30 +6,28 @@ smoothers such as Wilder's depend on all of it. A view of days computes the days
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
-from mlops_assets.features.knowledge import Known, affected_groups, in_order, latest_known, year_chunks
-from mlops_assets.features.lineage import MADE_OF
+from mlops_assets.features.changes import Inputs, bar_columns, bits, changed_groups, columns_read, rows_of_groups
+from mlops_assets.features.knowledge import Known, group_of, in_order, is_among
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.features.statistics import statistics
-from mlops_assets.features.view import KEYS
 from mlops_assets.kernel.errors import IntegrityViolation
 from mlops_assets.market_data.bars import BARS
 from mlops_assets.market_data.knowledge import read_knowledge
-from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotFile, SnapshotStore
+from mlops_assets.storage.parquet.files import SnapshotFile
+from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
+from mlops_assets.storage.parquet.years import CHUNK_ROWS, year_chunks, year_spans
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from mlops_assets.kernel.fingerprint import Json
 
 _MADE_FROM = "made_from"
-_NEEDED = (*KEYS, "adjusted_close", "volume", "is_index", "superseded_at")
-"""What is read of the bars beside the inputs of the view; split_factor asks whether there is a volume."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +35,7 @@ class PublishedView:
     """A view's snapshot and its rows.
 
     Attributes:
+        rows: sorted by symbol, date and `known_at` within each file.
         lacking: the columns that are null because a source lacks inputs, with these inputs.
         restated_rows: rows beside the first of their symbol and date.
         groups_computed: how many symbols, or days for a view of days, were computed; None for all.
@@ -50,126 +49,196 @@ class PublishedView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Inputs:
-    known: Known
-    fingerprints: Mapping[str, str]
-    versions: Mapping[str, int]
+class _Chunk:
+    """Rows of whole years, and the file of the last snapshot that holds them, if there is one."""
+
+    rows: pl.DataFrame
+    file: SnapshotFile | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Computed:
+    chunks: Sequence[_Chunk]
+    lacking: Mapping[str, tuple[str, ...]]
+    groups_computed: int | None
 
 
 def publish_view(
-    view: FeatureView, views: Mapping[str, FeatureView], snapshots: SnapshotStore, *, code_version: str, actor: str
+    view: FeatureView,
+    views: Mapping[str, FeatureView],
+    snapshots: SnapshotStore,
+    *,
+    code_version: str,
+    actor: str,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> PublishedView:
     """Compute a view from the heads of what it reads and publish it.
 
     Args:
         views: those it may read, by name.
+        chunk_rows: how many rows a file has at least, but for the last one.
 
     Raises:
         NotFound: if something it reads is not published.
         BrokenView: if its expressions do not give what it declares.
     """
-    heads = {name: snapshots.head(views[name].dataset) for name in view.upstream_views}
-    inputs = _inputs(view, snapshots, snapshots.head(BARS), heads)
+    bars = snapshots.head(BARS)
+    inputs = Inputs.of(snapshots, bars, {name: snapshots.head(views[name].dataset) for name in view.upstream_views})
     previous = snapshots.find_head(view.dataset)
-    if previous is not None and previous.code_version != code_version:
-        previous = None
-    before = None if previous is None else _rows(snapshots, previous)
-    groups = None if previous is None or before is None else _changed(view, views, snapshots, previous, inputs.known)
-    if before is None or groups is None:
-        rows = inputs.known.compute(None)
-    else:
-        rows = _with_recomputed(before, inputs.known, groups)
-    restated = rows.height - latest_known(rows.select("symbol", "date", "known_at")).height
+    held = None if previous is None or previous.code_version != code_version else _held(snapshots, previous)
+    done = None if held is None or previous is None else _changed(view, views, snapshots, previous, held, inputs)
+    if done is None:
+        known = _known(view, snapshots, inputs)
+        computed = _with_files(year_chunks(known.compute(None), chunk_rows), held or [])
+        done = _Computed(chunks=computed, lacking=known.lacking, groups_computed=None)
+    chunks = _by_span(done.chunks, chunk_rows)
+    # One piece of memory: quantiles of many pieces cost eight times as much.
+    rows = pl.concat((chunk.rows for chunk in chunks), rechunk=True)
+    is_again = (pl.col("symbol") == pl.col("symbol").shift()) & (pl.col("date") == pl.col("date").shift())
+    restated = int(rows.select(is_again.sum()).item())
+    used = (*inputs.upstream.values(), inputs.bars)
     details: dict[str, Json] = {
         "view_version": view.version,
-        "unavailable": {name: list(lacks) for name, lacks in inputs.known.lacking.items()},
+        "views": {view.name: view.version},
+        "features": list(view.column_names),
+        "unavailable": {name: list(lacks) for name, lacks in done.lacking.items()},
         "restated_rows": restated,
         "statistics": cast("Json", statistics(rows, view.columns)),
-        _MADE_FROM: dict(inputs.versions),
+        _MADE_FROM: {one.dataset: one.version for one in used},
     }
+    restatements = () if inputs.restatements is None else (inputs.restatements,)
     published = snapshots.publish(
         view.dataset,
-        _chunks(rows, previous, before),
-        provenance=Provenance(code_version=code_version, inputs=inputs.fingerprints, details=details),
+        [chunk.file or chunk.rows.to_arrow() for chunk in chunks],
+        provenance=Provenance(
+            code_version=code_version,
+            inputs={one.dataset: one.fingerprint for one in (bars, *restatements, *inputs.upstream.values())},
+            details=details,
+        ),
         actor=actor,
     )
     return PublishedView(
         snapshot=published,
         rows=rows,
-        lacking=inputs.known.lacking,
+        lacking=done.lacking,
         restated_rows=restated,
-        groups_computed=None if groups is None else len(groups),
+        groups_computed=done.groups_computed,
     )
-
-
-def _inputs(view: FeatureView, snapshots: SnapshotStore, bars: Snapshot, upstream: Mapping[str, Snapshot]) -> _Inputs:
-    knowledge = read_knowledge(snapshots, bars)
-    read = {column for name in view.bar_inputs for column in MADE_OF.get(name, (name,))}
-    kept = [name for name in knowledge.rows.columns if name in {*_NEEDED, *read}]
-    values = {name: _frame(snapshots, head, _columns_read(view, name)) for name, head in upstream.items()}
-    return _Inputs(
-        known=Known.of(view, knowledge.rows.select(kept), values),
-        fingerprints={**knowledge.inputs, **{one.dataset: one.fingerprint for one in upstream.values()}},
-        versions={one.dataset: one.version for one in (*upstream.values(), bars)},
-    )
-
-
-def _columns_read(view: FeatureView, upstream: str) -> list[str]:
-    return [*KEYS, *(one.column for one in view.upstream if one.view == upstream)]
 
 
 def _changed(
-    view: FeatureView, views: Mapping[str, FeatureView], snapshots: SnapshotStore, previous: Snapshot, now: Known
-) -> set[object] | None:
-    """Return the groups whose inputs are others than those of the last snapshot, or None if that can't be told."""
-    made_from = previous.details.get(_MADE_FROM)
-    if not isinstance(made_from, Mapping):
+    view: FeatureView,
+    views: Mapping[str, FeatureView],
+    snapshots: SnapshotStore,
+    previous: Snapshot,
+    held: Sequence[_Chunk],
+    inputs: Inputs,
+) -> _Computed | None:
+    """Compute what changed since the last snapshot, or return None if that can't be told or is everything."""
+    before, lacked = _inputs_behind(view, views, snapshots, previous), _lacking(previous)
+    if before is None or lacked is None:
         return None
-    names = {BARS: BARS, **{name: views[name].dataset for name in view.upstream_views}}
-    versions = {name: made_from.get(dataset) for name, dataset in names.items()}
+    try:
+        groups = changed_groups(view, snapshots, before, inputs)
+    except IntegrityViolation:
+        return None
+    if groups is None or groups >= {group for chunk in held for group in chunk.rows[group_of(view)].unique()}:
+        return None
+    if not groups:
+        return _Computed(chunks=held, lacking=lacked, groups_computed=0)
+    known = _known_of(groups, view, snapshots, inputs)
+    if known.lacking != lacked:
+        return None
+    chunks = _with_computed(held, known.compute(groups), group_of(view), groups)
+    return _Computed(chunks=chunks, lacking=lacked, groups_computed=len(groups))
+
+
+def _inputs_behind(
+    view: FeatureView, views: Mapping[str, FeatureView], snapshots: SnapshotStore, previous: Snapshot
+) -> Inputs | None:
+    """Return what a snapshot was made from, or None if it does not say."""
+    made_from = previous.details.get(_MADE_FROM)
+    datasets = {BARS: BARS, **{name: views[name].dataset for name in view.upstream_views}}
+    versions = {name: made_from.get(one) if isinstance(made_from, Mapping) else None for name, one in datasets.items()}
     if not all(isinstance(version, int) for version in versions.values()):
         return None
+    found = {name: snapshots.get(datasets[name], cast("int", version)) for name, version in versions.items()}
+    return Inputs.of(snapshots, found.pop(BARS), found)
+
+
+def _lacking(previous: Snapshot) -> Mapping[str, tuple[str, ...]] | None:
+    said = previous.details.get("unavailable")
+    return {name: tuple(cast("list[str]", one)) for name, one in said.items()} if isinstance(said, Mapping) else None
+
+
+def _known(view: FeatureView, snapshots: SnapshotStore, inputs: Inputs) -> Known:
+    bars = read_knowledge(snapshots, inputs.bars, bar_columns(view)).rows
+    values = {name: _frame(snapshots, one, columns_read(view, name)) for name, one in inputs.upstream.items()}
+    return Known.of(view, bars, values)
+
+
+def _known_of(groups: Collection[object], view: FeatureView, snapshots: SnapshotStore, inputs: Inputs) -> Known:
+    """Return what is known: of some groups alone where they tell by themselves which columns can be computed."""
+    bars = read_knowledge(snapshots, inputs.bars, bar_columns(view)).rows
+    values = {
+        name: rows_of_groups(snapshots, one, columns_read(view, name), group_of(view), groups)
+        for name, one in inputs.upstream.items()
+    }
+    known = Known.of(view, bars, values, groups=groups)
+    return _known(view, snapshots, inputs) if known.lacking else known  # what some groups have, all of them have
+
+
+def _with_computed(
+    held: Sequence[_Chunk], computed: pl.DataFrame, group: str, groups: Collection[object]
+) -> list[_Chunk]:
+    """Return the last snapshot's chunks with some groups' rows replaced; a chunk in which they are equal stays."""
+    year, chunks, left = pl.col("date").dt.year(), list[_Chunk](), computed
+    for chunk in held:
+        first, last = chunk.rows.select(first=year.min(), last=year.max()).row(0)
+        of_chunk = left.filter(year.is_between(first, last))
+        left = left.filter(~year.is_between(first, last))
+        is_replaced = is_among(group, groups)
+        if bits(chunk.rows.filter(is_replaced)).equals(bits(of_chunk)):
+            chunks.append(chunk)
+        else:
+            chunks.append(_Chunk(rows=in_order(pl.concat([chunk.rows.filter(~is_replaced), of_chunk]))))
+    return [*chunks, _Chunk(rows=left)]
+
+
+def _by_span(chunks: Sequence[_Chunk], chunk_rows: int) -> list[_Chunk]:
+    """Return chunks of the years that a full publication would give them; those that are of such years stay."""
+    years = [chunk.rows.select(year=pl.col("date").dt.year())["year"] for chunk in chunks]
+    spans = year_spans(pl.concat(years), chunk_rows)
+    held = {(found.min(), found.max()): chunk for found, chunk in zip(years, chunks, strict=True)}
+    if not spans:
+        return list(chunks[:1])
+    if all(span in held for span in spans):
+        return [held[span] for span in spans]
+    rows = in_order(pl.concat(chunk.rows for chunk in chunks))
+    whole = (_Chunk(rows=rows.filter(pl.col("date").dt.year().is_between(*span))) for span in spans)
+    return [held.get(span, chunk) for span, chunk in zip(spans, whole, strict=True)]
+
+
+def _with_files(chunks: Sequence[pl.DataFrame], held: Sequence[_Chunk]) -> list[_Chunk]:
+    """Give each chunk the file of the last snapshot that holds the same rows at its place."""
+    files = [*held, *(_Chunk(rows=rows) for rows in chunks[len(held) :])]
+    return [
+        _Chunk(rows=rows, file=one.file if bits(one.rows).equals(bits(rows)) else None)
+        for rows, one in zip(chunks, files, strict=False)
+    ]
+
+
+def _held(snapshots: SnapshotStore, previous: Snapshot) -> list[_Chunk] | None:
+    """Return the chunks of the last snapshot, or None if its files are damaged."""
     try:
-        bars, *upstream = (snapshots.get(names[name], cast("int", version)) for name, version in versions.items())
-        before = _inputs(view, snapshots, bars, dict(zip(view.upstream_views, upstream, strict=True))).known
+        rows = _frame(snapshots, previous)
     except IntegrityViolation:
         return None
-    groups = affected_groups(before, now)
-    return None if groups is None or groups >= now.groups else groups
-
-
-def _with_recomputed(before: pl.DataFrame, known: Known, groups: set[object]) -> pl.DataFrame:
-    """Return the rows of the last snapshot with those of some groups computed anew."""
-    if not groups:
-        return before
-    changed = pl.Series(list(groups), dtype=before[known.group].dtype)
-    kept = before.filter(~pl.col(known.group).is_in(changed.implode()))
-    return in_order(pl.concat([kept, known.compute(groups)]))
-
-
-def _chunks(
-    rows: pl.DataFrame, previous: Snapshot | None, before: pl.DataFrame | None
-) -> list[pa.Table | SnapshotFile]:
-    """Return the chunks to publish; one whose rows the last snapshot has in a file is that file."""
-    files = dict[int, tuple[SnapshotFile, pl.DataFrame]]()
-    if previous is not None and before is not None:
-        start = 0
-        for position, file in enumerate(previous.files):
-            files[position] = (file, before.slice(start, file.row_count))
-            start += file.row_count
-    chunks: list[pa.Table | SnapshotFile] = []
-    for position, chunk in enumerate(year_chunks(rows)):
-        file, held = files.get(position, (None, None))
-        chunks.append(file if file is not None and held is not None and held.equals(chunk) else chunk.to_arrow())
-    return chunks
-
-
-def _rows(snapshots: SnapshotStore, previous: Snapshot) -> pl.DataFrame | None:
-    """Return the rows of the last snapshot, or None if its files are damaged."""
-    try:
-        return _frame(snapshots, previous)
-    except IntegrityViolation:
-        return None
+    ends = accumulate(file.row_count for file in previous.files)
+    return [
+        _Chunk(rows=rows.slice(end - file.row_count, file.row_count), file=file)
+        for file, end in zip(previous.files, ends, strict=True)
+    ]
 
 
 def _frame(snapshots: SnapshotStore, published: Snapshot, columns: Sequence[str] | None = None) -> pl.DataFrame:

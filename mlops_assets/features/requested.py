@@ -67,7 +67,7 @@ class Request:
             UnknownReference: if there is no such view, major version or column.
             InvalidRequest: if nothing is asked for, or two columns get the same name.
         """
-        if isinstance(features, str) or not features:
+        if isinstance(features, str) or not features or not all(isinstance(one, str) for one in features):
             raise InvalidRequest(
                 'features: ask for at least one, as a list like ["momentum.return_1d", "volatility.*"]'
             )
@@ -185,6 +185,8 @@ def _limits(ttl: Mapping[str, timedelta], asked: Sequence[str]) -> Mapping[str, 
     for name, limit in ttl.items():
         if name not in asked:
             raise UnknownReference(kind="requested view", name=name, known=asked, asked_by="retrieval", field="ttl")
+        if not isinstance(limit, timedelta):
+            raise InvalidRequest(f"ttl: that of {name} is {limit!r}; give a timedelta such as timedelta(days=7)")
         if limit < timedelta(0):
             raise InvalidRequest(f"ttl: that of {name} is negative; zero means any age")
     return ttl

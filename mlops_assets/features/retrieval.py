@@ -215,6 +215,8 @@ class FeatureStore:
         """
         if isinstance(symbols, str):
             raise InvalidRequest(f"symbols: give a list, for one symbol [{symbols!r}]")
+        if strange := [one for one in symbols if not (one is None or isinstance(one, str))]:
+            raise InvalidRequest(f"symbols: {strange[0]!r} is no ticker; give them as strings")
         rows = pl.DataFrame({"symbol": list(symbols)}, schema={"symbol": pl.String})
         request = Request.of(features, self._views, full_names=full_names, taken=rows.columns)
         heads = self._heads(request.views)
@@ -296,6 +298,8 @@ def _beside(rows: pl.DataFrame, parts: Sequence[pl.DataFrame], names: Sequence[s
 
 
 def _aware(as_of: datetime | None) -> datetime | None:
+    if as_of is not None and not isinstance(as_of, datetime):
+        raise InvalidRequest(f"as_of: {as_of!r} is no instant; write it like datetime(2024, 6, 28, 21, tzinfo=UTC)")
     if as_of is not None and as_of.tzinfo is None:
         raise InvalidRequest(f"as_of: {as_of.isoformat()} has no time zone; write it like {as_of.isoformat()}+00:00")
     return as_of

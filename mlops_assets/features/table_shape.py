@@ -10,6 +10,8 @@ from mlops_assets.features.bar_rows import TYPES
 from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.errors import MissingColumns, PlatformError
 
+_PLACE = ("symbol", "date")
+
 
 class MalformedTable(PlatformError):
     """A table has the columns asked for, but not of the type or with the keys that its reader relies on."""
@@ -21,8 +23,11 @@ class MalformedTable(PlatformError):
         super().__init__(f"{table}: {column}: {problem}. {remedy}")
 
 
-def expect_shape(frame: pl.DataFrame, *, table: str, columns: Sequence[Column], key: Sequence[str]) -> None:
+def expect_shape(frame: pl.DataFrame, *, table: str, columns: Sequence[Column], key: Sequence[str] = ()) -> None:
     """Check a table before it is read. The order of its rows is free, further columns too, and it may be empty.
+
+    Args:
+        key: the columns that no two rows share; none are not looked at.
 
     Raises:
         MissingColumns: naming what lacks.
@@ -40,17 +45,36 @@ def expect_shape(frame: pl.DataFrame, *, table: str, columns: Sequence[Column], 
             raise MalformedTable(
                 table=table, column=name, problem=f"{nulls} rows have none", remedy="A row without its key is no row."
             )
+    if key:
+        expect_unique(frame, table=table, key=key)
+    if {"event_at", "known_at"} <= set(names):
+        _expect_clocks(frame, table, key or _PLACE)
+
+
+def expect_unique(frame: pl.DataFrame, *, table: str, key: Sequence[str]) -> None:
+    """Check that no two rows have the same key; fastest if they are sorted by it.
+
+    Raises:
+        MalformedTable: naming the first rows that have.
+    """
+    if _rises(frame, key):
+        return
     twice = frame.select(key).filter(pl.struct(key).is_duplicated())
     if not twice.is_empty():
-        first = twice.sort(key).row(0)
         raise MalformedTable(
             table=table,
             column=", ".join(key),
-            problem=f"{twice.height} rows share their key with another, first {_words(first)}",
+            problem=f"{twice.height} rows share their key with another, first {_words(twice.sort(key).row(0))}",
             remedy="Keep one row for each key.",
         )
-    if {"event_at", "known_at"} <= set(names):
-        _expect_clocks(frame, table, key)
+
+
+def _rises(frame: pl.DataFrame, key: Sequence[str]) -> bool:
+    later = pl.lit(value=False)
+    for name in reversed(key):
+        value, before = pl.col(name), pl.col(name).shift()
+        later = (value > before) | ((value == before) & later)
+    return bool(frame.select(later.slice(1).all()).item())
 
 
 def _expect_type(found: pl.DataType, table: str, column: Column) -> None:

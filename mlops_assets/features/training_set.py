@@ -15,7 +15,7 @@ import polars as pl
 from mlops_assets.features.bar_rows import KEYS
 from mlops_assets.features.point_in_time import point_in_time_join
 from mlops_assets.features.spec import KEY_COLUMNS, Feature, FeatureView, Fold, Folds, Label, TrainingSet
-from mlops_assets.features.table_shape import expect_shape
+from mlops_assets.features.table_shape import MalformedTable, expect_shape
 from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.errors import InvalidDeclaration, PlatformError, UnknownReference
 from mlops_assets.kernel.fingerprint import Json
@@ -64,6 +64,7 @@ def build_training_set(
     """
     check_features(spec, {name: view for name, (view, _) in values.items()})
     expect_shape(bars, table="market/bars", columns=_BAR_COLUMNS, key=(*_ROW, "known_at"))
+    _expect_prices(bars)
     for name in spec.views:
         view, rows = values[name]
         used = _used(spec, view)
@@ -140,6 +141,20 @@ def query_of(spec: TrainingSet, views: Mapping[str, FeatureView], versions: Mapp
         },
         "as_of": None if spec.as_of is None else spec.as_of.isoformat(),
     }
+
+
+def _expect_prices(bars: pl.DataFrame) -> None:
+    """Check that a label can be made from every price that is there; a missing one gives none."""
+    price = pl.col("adjusted_close")
+    bad = bars.filter(~price.is_finite() | (price <= 0)).sort(*_ROW)
+    if not bad.is_empty():
+        first = bad.row(0, named=True)
+        raise MalformedTable(
+            table="market/bars",
+            column="adjusted_close",
+            problem=f"{bad.height} prices are not positive numbers, first {first['symbol']} on {first['date']}",
+            remedy="Leave a price that is not known null.",
+        )
 
 
 def _used(spec: TrainingSet, view: FeatureView) -> list[Feature]:

@@ -270,7 +270,9 @@ def _complete_against_bars(published: _Published) -> Finding:
 
 
 def _filled_after_warm_up(published: _Published) -> Finding:
-    return quality.filled_after_warm_up(published.latest, published.view, published.lacking)
+    current = published.bars.filter(pl.col("superseded_at").is_null()).select("symbol", "date")
+    rows = published.latest.join(current, on=["symbol", "date"], how="semi")  # of a bar that vanished nothing is known
+    return quality.filled_after_warm_up(rows, published.view, published.lacking)
 
 
 def _rows_per_session_usual(published: _Published) -> Finding:

@@ -16,7 +16,7 @@ from mlops_assets.ledger.store import Ledger
 from mlops_assets.market_data import bars as bars_module
 from mlops_assets.market_data import checks
 from mlops_assets.market_data.automation import daily_ingestion
-from mlops_assets.market_data.bars import BAR_COLUMNS, BARS, QUARANTINE, to_table
+from mlops_assets.market_data.bars import BAR_COLUMNS, BARS, QUARANTINE, to_table, to_tables
 from mlops_assets.market_data.calendar import TradingCalendar
 from mlops_assets.market_data.ingestion import Ingestion, expected_last_session, ingest, schedule_of, source_key
 from mlops_assets.market_data.knowledge import bar_details, read_held
@@ -112,7 +112,7 @@ def _bars_asset(budget: ErrorBudget) -> dg.AssetsDefinition:
         restatements = snapshots.publish(RESTATEMENTS, superseded, provenance=provenance, actor=actor.name)
         failpoint("bars.restated")
         known = replace(provenance, details=bar_details(market.publication_lag, restatements))
-        bars = to_table(revision.bars, BAR_COLUMNS)
+        bars = to_tables(revision.bars, BAR_COLUMNS)
         published = snapshots.publish(BARS, bars, provenance=known, actor=actor.name)
         if market.fingerprint() is None:
             record_reading(

@@ -10,6 +10,7 @@ import polars as pl
 
 from mlops_assets.kernel.columns import Column
 from mlops_assets.market_data.sources import VALUE_COLUMNS
+from mlops_assets.storage.parquet.years import year_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,3 +100,8 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
 def to_table(frame: pl.DataFrame, columns: Sequence[Column]) -> pa.Table:
     """Return a frame as the Arrow table its declared columns promise."""
     return frame.select(column.name for column in columns).to_arrow().cast(arrow_schema(columns))
+
+
+def to_tables(frame: pl.DataFrame, columns: Sequence[Column]) -> list[pa.Table]:
+    """Return a frame in tables of whole years, each in the frame's order: versions share those that did not change."""
+    return [to_table(chunk, columns) for chunk in year_chunks(frame)]

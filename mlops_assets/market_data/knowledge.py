@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
-from mlops_assets.kernel.errors import IntegrityViolation
+from mlops_assets.kernel.errors import IntegrityViolation, MissingColumns
 from mlops_assets.market_data.bars import BAR_COLUMNS, BARS
 from mlops_assets.market_data.restatements import RESTATEMENT_COLUMNS, RESTATEMENTS, Held
 from mlops_assets.storage.parquet.snapshots import Snapshot
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mlops_assets.kernel.fingerprint import Json
 
+_KEYS = ("symbol", "date", "known_at")
 _LAG, _RESTATEMENTS = "publication_lag_seconds", "restatements_version"
 
 
@@ -58,19 +59,30 @@ def bar_details(publication_lag: timedelta, restatements: Snapshot) -> Mapping[s
     return {_LAG: publication_lag.total_seconds(), _RESTATEMENTS: restatements.version}
 
 
-def read_knowledge(store: Store, bars: Snapshot | None = None) -> BarsKnowledge:
-    """Read everything that is known of the bars; of their head unless told otherwise.
+def read_knowledge(store: Store, bars: Snapshot | None = None, columns: Collection[str] | None = None) -> BarsKnowledge:
+    """Read everything that is known of the bars; of their head, and all columns, unless told otherwise.
 
     Raises:
         NotFound: if there are no bars yet.
+        MissingColumns: if they are no bars.
         IntegrityViolation: if a file is damaged.
     """
     chosen = bars or store.head(BARS)
-    restatements = _restatements_of(store, chosen)
-    latest = _frame(store, chosen).with_columns(superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
-    earlier = latest.head(0) if restatements is None else _frame(store, restatements)
+    if missing := {*_KEYS} - chosen.schema.keys():
+        raise MissingColumns(
+            asked_by=chosen.id, missing=missing, available=chosen.schema, remedy=f"Materialise {BARS} again."
+        )
+    restatements = restatements_of(store, chosen)
+    latest = _frame(store, chosen, columns).with_columns(superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
+    earlier = latest.head(0) if restatements is None else _frame(store, restatements, columns)
     rows = pl.concat([latest, earlier.select(latest.columns)]).sort("symbol", "date", "known_at")
     return BarsKnowledge(bars=chosen, restatements=restatements, rows=rows)
+
+
+def restatements_of(store: Store, bars: Snapshot) -> Snapshot | None:
+    """Return the restatements that a version of the bars belongs to; None if it was published without."""
+    version = bars.details.get(_RESTATEMENTS)
+    return store.get(RESTATEMENTS, version) if isinstance(version, int) else None
 
 
 def read_held(store: Store, source: str) -> Held | None:
@@ -83,7 +95,7 @@ def read_held(store: Store, source: str) -> Held | None:
         if source not in version.inputs:
             return None
         try:
-            restatements = _restatements_of(store, version)
+            restatements = restatements_of(store, version)
             bars = _frame(store, version)
             superseded = _empty() if restatements is None else _frame(store, restatements)
         except IntegrityViolation:
@@ -100,17 +112,13 @@ def _line(store: Store, version: Snapshot | None) -> Iterator[Snapshot]:
         version = None if version.parent is None else store.get(version.dataset, version.parent)
 
 
-def _restatements_of(store: Store, bars: Snapshot) -> Snapshot | None:
-    version = bars.details.get(_RESTATEMENTS)
-    return store.get(RESTATEMENTS, version) if isinstance(version, int) else None
-
-
 def _empty() -> pl.DataFrame:
     from mlops_assets.market_data.bars import arrow_schema
 
     return pl.DataFrame(arrow_schema(RESTATEMENT_COLUMNS).empty_table())
 
 
-def _frame(store: Store, published: Snapshot) -> pl.DataFrame:
+def _frame(store: Store, published: Snapshot, columns: Collection[str] | None = None) -> pl.DataFrame:
     wanted = {column.name for column in (*BAR_COLUMNS, *RESTATEMENT_COLUMNS)}
+    wanted &= wanted if columns is None else {*columns}
     return pl.DataFrame(store.read(published, [name for name in published.schema if name in wanted]))

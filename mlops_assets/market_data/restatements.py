@@ -50,7 +50,7 @@ class Revision:
 
     Attributes:
         restated: rows whose values are others than before.
-        late: rows that appeared between bars that were there, or came back.
+        late: rows of days that the source had published, of symbols that it had already; or rows that came back.
         rebased: rows whose adjusted close moved by one factor with all before it.
         vanished: rows (symbol, date) that the source no longer has.
     """
@@ -66,9 +66,10 @@ class Revision:
 def revise(read: pl.DataFrame, held: Held | None, *, read_at: datetime) -> Revision:
     """Give the bars of a reading the instants at which they were known, in view of what was held before.
 
-    A value that is unchanged keeps its `known_at`. A changed one is known from `read_at`, and so is a bar that appears
-    between two that were there or comes back. Other new bars, and all of a first reading, were known at the close plus
-    the publication lag. A value that changes before it could be known is replaced in place.
+    A value that is unchanged keeps its `known_at`. A changed one is known from `read_at`, and so is a bar that comes
+    back, or one of a day for which the last reading had bars, but not this one. Other new bars, and all of a first
+    reading or of a new symbol, were known at the close plus the publication lag. A value that changes before it could
+    be known is replaced in place.
 
     Vendors multiply the adjusted closes before each dividend and split by one factor. Such rows carry no news: they are
     replaced in place, with their `known_at`, and the superseded rows of the symbol get the same factor. So a question
@@ -132,20 +133,21 @@ def _as_promised(held: Held, read: pl.DataFrame) -> pl.DataFrame:
 def _compare(read: pl.DataFrame, before: pl.DataFrame, held: Held) -> pl.DataFrame:
     """Set each row that was read beside the one that was held and say what differs."""
     earlier = before.select(*_KEY, held_at="known_at", **{f"held_{name}": name for name in _COMPARED})
-    spans = before.group_by("symbol").agg(first=pl.col("date").min(), last=pl.col("date").max())
+    starts = before.group_by("symbol").agg(first=pl.col("date").min())
+    source_had = pl.lit(before["date"].max(), pl.Date)
     returning = held.superseded.select(_KEY).unique().with_columns(was_known=pl.lit(True))
     differs = {name: pl.col(name).ne_missing(pl.col(f"held_{name}")) for name in _COMPARED}
     is_held = pl.col("held_at").is_not_null()
     others = [expr for name, expr in differs.items() if name != "adjusted_close"]
     return (
         read.join(earlier, on=_KEY, how="left", maintain_order="left")
-        .join(spans, on="symbol", how="left", maintain_order="left")
+        .join(starts, on="symbol", how="left", maintain_order="left")
         .join(returning, on=_KEY, how="left", maintain_order="left")
         .with_columns(
             is_changed=is_held & pl.any_horizontal(*differs.values()),
             is_price_only=is_held & ~pl.any_horizontal(*others),
             is_late=~is_held
-            & (pl.col("date").is_between("first", "last") | pl.col("was_known")).fill_null(value=False),
+            & (pl.col("date").is_between("first", source_had) | pl.col("was_known")).fill_null(value=False),
         )
     )
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -11,14 +12,15 @@ from hypothesis import strategies as st
 from mlops_assets.catalog.feature_views.momentum import VIEW
 from mlops_assets.features.knowledge import (
     Known,
-    affected_groups,
     compute_known,
+    group_of,
     known_as_of,
     latest_known,
-    year_chunks,
 )
 from mlops_assets.features.spec import Feature, FeatureView, Partition
+from mlops_assets.features.table_shape import MalformedTable
 from mlops_assets.features.view import compute_view, with_upstream
+from mlops_assets.kernel.errors import MissingColumns
 from tests.features.bars import sessions
 
 DAYS = sessions(7)
@@ -152,24 +154,33 @@ def test_what_was_known_at_any_instant_is_what_the_view_gives_for_the_bars_known
 
 @pytest.mark.parametrize("name", sorted(VIEWS))
 @settings(max_examples=30, phases=[Phase.explicit, Phase.generate])
-@given(bars=worlds, cut=st.floats(0, 1))
-def test_what_changed_computed_apart_gives_the_rows_of_a_full_computation(name: str, bars: pl.DataFrame, cut: float):
-    times = instants(bars)
-    at = times[int(cut * (len(times) - 1))]
-    past = bars.filter(pl.col("known_at") <= at).with_columns(
-        superseded_at=pl.when(pl.col("superseded_at") <= at).then("superseded_at")
-    )
-    if past.filter(~pl.col("is_index")).is_empty():
-        return
+@given(bars=worlds, drawn=st.data())
+def test_some_groups_computed_apart_have_the_rows_of_a_full_computation(
+    name: str, bars: pl.DataFrame, drawn: st.DataObject
+):
     one = VIEWS[name]
-    before = Known.of(one, past, {read: published(read, past) for read in one.upstream_views})
-    now = Known.of(one, bars, {read: published(read, bars) for read in one.upstream_views})
-    groups = affected_groups(before, now)
-    if groups is None:
+    read = {name: published(name, bars) for name in one.upstream_views}
+    full = Known.of(one, bars, read).compute(None)
+    if full.is_empty():
         return
-    kept = before.compute(None).filter(~pl.col(now.group).is_in(list(groups)))
-    merged = pl.concat([kept, now.compute(groups)]).sort("symbol", "date", "known_at")
-    assert merged.equals(now.compute(None))
+    group = group_of(one)
+    groups = drawn.draw(st.sets(st.sampled_from(full[group].unique().sort().to_list()), min_size=1))
+    apart = Known.of(one, bars, read, groups=groups)
+    if not apart.lacking:
+        assert apart.compute(groups).equals(full.filter(pl.col(group).is_in(list(groups))))
+
+
+def test_of_a_bar_that_vanished_nothing_is_known_any_more():
+    bars = knowledge({("AAA", 0): 10.0, ("AAA", 1): 20.0, ("AAA", 2): 30.0}, [Event("AAA", 1, 3, None)], {})
+    vanished_at = close(DAYS[1], 23) + timedelta(days=3)
+    rows = compute_known(SMOOTH, bars).select("date", "known_at", "mean_2", "volume_or_zero").rows()
+    assert rows == [
+        (DAYS[0], close(DAYS[0], 22), None, 5.0),
+        (DAYS[1], close(DAYS[1], 22), 15.0, 5.0),
+        (DAYS[1], vanished_at, None, None),
+        (DAYS[2], close(DAYS[2], 22), 25.0, 5.0),
+        (DAYS[2], vanished_at, 20.0, 5.0),
+    ]
 
 
 def test_a_restated_bar_by_hand():
@@ -211,6 +222,30 @@ def test_a_value_is_known_when_the_last_bar_it_reads_is():
     assert set(compute_known(SMOOTH, bars)["known_at"].dt.minute()) == {0}
 
 
+BAD_BARS: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], type[Exception], str]] = {
+    "a missing column": (lambda one: one.drop("known_at"), MissingColumns, "known_at"),
+    "a naive time": (
+        lambda one: one.with_columns(pl.col("known_at").dt.replace_time_zone(None)),
+        MalformedTable,
+        "zone",
+    ),
+    "a repeated key": (lambda one: pl.concat([one, one.head(1)]), MalformedTable, "2 rows share their key"),
+    "known before it happened": (
+        lambda one: one.with_columns(known_at=pl.col("event_at") - timedelta(seconds=1)),
+        MalformedTable,
+        "known before they happened",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BARS)
+def test_bars_of_another_shape_are_refused(name: str):
+    spoil, error, words = BAD_BARS[name]
+    bars = knowledge({(symbol, day): 10.0 + day for symbol in SYMBOLS for day in range(5)}, [], {})
+    with pytest.raises(error, match=f"market/bars.*{words}"):
+        compute_known(SMOOTH, spoil(bars))
+
+
 def test_without_restatements_the_rows_are_those_of_the_view():
     bars = knowledge({(symbol, day): 10.0 + day for symbol in SYMBOLS for day in range(5)}, [], {})
     assert compute_known(SMOOTH, bars).equals(compute_view(SMOOTH, bars.drop("superseded_at")))
@@ -221,14 +256,3 @@ def test_latest_known_is_one_row_for_each_bar():
     assert latest_known(bars)["adjusted_close"].to_list() == [3.0, 2.0]
     assert known_as_of(bars, close(DAYS[0], 22))["adjusted_close"].to_list() == [1.0, 2.0]
     assert known_as_of(bars, close(DAYS[0], 20)).is_empty()
-
-
-def test_chunks_are_whole_years_joined_until_they_are_large_enough():
-    days = [date(year, month, 1) for year in (2001, 2002, 2003, 2004, 2005) for month in range(1, 13)]
-    frame = pl.DataFrame({"symbol": "AAA", "date": days})
-    sizes = [chunk["date"].dt.year().unique().sort().to_list() for chunk in year_chunks(frame, rows=20)]
-    assert sizes == [[2001, 2002], [2003, 2004], [2005]]
-    assert pl.concat(year_chunks(frame, rows=20)).equals(frame)
-    longer = pl.concat([frame, pl.DataFrame({"symbol": "AAA", "date": [date(2006, 1, 2)]})])
-    assert all(a.equals(b) for a, b in zip(year_chunks(longer, rows=20)[:2], year_chunks(frame, rows=20), strict=False))
-    assert [chunk.height for chunk in year_chunks(frame.head(0))] == [0]

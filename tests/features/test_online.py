@@ -118,6 +118,8 @@ def test_wrong_questions_are_refused(store: FeatureStore):
         store.latest("a", ["momentum"])
     with pytest.raises(InvalidRequest, match="time zone"):
         store.latest(["a"], ["momentum"], as_of=datetime(2024, 1, 1))  # noqa: DTZ001
+    with pytest.raises(InvalidRequest, match="7 is no ticker"):
+        store.latest([7], ["momentum"])  # pyright: ignore[reportArgumentType]
     with pytest.raises(UnknownReference, match="did you mean"):
         store.latest(["a"], ["momentun"])
 

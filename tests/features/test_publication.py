@@ -15,7 +15,7 @@ from mlops_assets.features.publication import PublishedView, publish_view
 from mlops_assets.features.spec import Feature, FeatureView, Partition
 from mlops_assets.features.view import compute_view
 from mlops_assets.ledger.store import Ledger
-from mlops_assets.market_data.bars import BAR_COLUMNS, BARS, to_table
+from mlops_assets.market_data.bars import BAR_COLUMNS, BARS, to_table, to_tables
 from mlops_assets.market_data.calendar import TradingCalendar
 from mlops_assets.market_data.ingestion import ingest
 from mlops_assets.market_data.knowledge import bar_details, read_held
@@ -59,7 +59,7 @@ def read(snapshots: SnapshotStore, bars: pl.DataFrame, at: datetime) -> None:
     superseded = to_table(revision.superseded, RESTATEMENT_COLUMNS)
     restatements = snapshots.publish(RESTATEMENTS, superseded, provenance=made, actor="test")
     made = replace(made, details=bar_details(LAG, restatements))
-    snapshots.publish(BARS, to_table(revision.bars, BAR_COLUMNS), provenance=made, actor="test")
+    snapshots.publish(BARS, to_tables(revision.bars, BAR_COLUMNS), provenance=made, actor="test")
 
 
 def publish(snapshots: SnapshotStore, code_version: str = "c") -> dict[str, PublishedView]:

@@ -19,7 +19,8 @@ from mlops_assets.features.requested import InvalidRequest
 from mlops_assets.features.retrieval import FeatureStore, Retrieval
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, MissingColumns, NotFound, UnknownReference
-from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotFile, SnapshotStore
+from mlops_assets.storage.parquet.files import SnapshotFile
+from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
 from tests.features.published import HOUR, START, TIME, publish, rows_of, view_of
 
 MOMENTUM = view_of("momentum", "return_1d", "rsi_14", ttl=6 * HOUR)
@@ -278,6 +279,9 @@ ASKED = questions(1)
         (["momentum", "volatility"], {}, InvalidRequest, "momentum.return_1d and volatility.return_1d.*full_names"),
         (["momentum"], {"ttl": {"momentum": -HOUR}}, InvalidRequest, "negative"),
         (["momentum"], {"ttl": {"volatility": HOUR}}, UnknownReference, "ttl"),
+        ([7], {}, InvalidRequest, "as a list"),
+        (["momentum"], {"ttl": {"momentum": 7}}, InvalidRequest, "give a timedelta"),
+        (["momentum"], {"as_of": DAYS[0].date()}, InvalidRequest, "as_of.*is no instant"),
         (["momentum"], {"as_of": datetime(2024, 1, 1)}, InvalidRequest, "as_of.*time zone"),  # noqa: DTZ001
     ],
 )

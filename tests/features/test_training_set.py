@@ -265,6 +265,15 @@ def test_a_table_of_another_shape_is_refused(name: str, table: str):
         build_training_set(SPEC, bars, {"momentum": (VIEW, values)})
 
 
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_price_that_is_no_price_is_refused(price: float):
+    bars = walk()
+    values = compute_view(VIEW, bars)
+    spoiled = pl.when((pl.col("date") == DAYS[3]) & (pl.col("symbol") == "BBB")).then(price).otherwise("adjusted_close")
+    with pytest.raises(MalformedTable, match="1 prices are not positive numbers, first BBB on"):
+        build_training_set(SPEC, bars.with_columns(adjusted_close=spoiled), {"momentum": (VIEW, values)})
+
+
 def test_words_in_a_numeric_column_are_refused():
     bars = walk()
     values = compute_view(VIEW, bars).with_columns(pl.col("rsi_14").cast(pl.String))

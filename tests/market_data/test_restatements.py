@@ -102,6 +102,16 @@ def test_a_new_day_and_older_history_were_known_as_promised_but_a_filled_gap_is_
     assert second.late == 1
 
 
+def test_a_bar_that_the_source_did_not_have_with_the_others_of_its_day_is_late():
+    both = {(symbol, day): 10.0 for symbol in ("AAA", "BBB") for day in DAYS[:3]}
+    without = {key: price for key, price in both.items() if key != ("BBB", DAYS[2])}
+    _, second = readings(bars(without), bars(both | {("BBB", DAYS[3]): 11.0, ("CCC", DAYS[1]): 5.0}))
+    read_at = READ_AT + timedelta(days=1)
+    late = second.bars.filter(pl.col("known_at") == read_at)
+    assert late.select("symbol", "date").rows() == [("BBB", DAYS[2])]  # nothing of CCC was there to be missed
+    assert second.late == 1
+
+
 def test_a_vanished_bar_is_named_and_its_row_kept_and_coming_back_it_is_late():
     _, second, third = readings(
         bars(series(10.0, 11.0, 12.0)), bars(series(10.0, 11.0)), bars(series(10.0, 11.0, 12.0))

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, NotFound
 from mlops_assets.kernel.fingerprint import file_sha256
 from mlops_assets.storage.parquet import snapshots as module
-from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotFile, SnapshotStore
+from mlops_assets.storage.parquet.files import SnapshotFile
+from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
 MADE_BY = Provenance(code_version="c1", inputs={"market/bars": "f1"})
@@ -221,7 +222,6 @@ def test_files_say_which_events_they_hold(snapshots: SnapshotStore):
         ([], "there is no chunk to publish"),
         ([table(1.0), pa.table({"value": [1]})], "chunk 2 has another schema than the first, see value"),
         ([table(1.0), table(1.0)], "two chunks hold the same rows"),
-        ([SnapshotFile(path="a", sha256="b", byte_count=1, row_count=1)], "is no file of its head"),
     ],
 )
 def test_chunks_that_make_no_table_publish_nothing(
@@ -233,6 +233,14 @@ def test_chunks_that_make_no_table_publish_nothing(
     assert snapshots.history("features/momentum") == [first]
     names = {path.name for path in (snapshots.root / "features/momentum").iterdir()}
     assert names == {".lock", Path(first.files[0].path).name}
+
+
+def test_a_file_that_is_not_of_the_head_any_more_is_a_conflict(snapshots: SnapshotStore):
+    first = publish_chunks(snapshots, table(1.0), table(2.0))
+    second = publish_chunks(snapshots, table(1.0), table(3.0))
+    with pytest.raises(Conflict, match="is no file of its head"):
+        publish_chunks(snapshots, *first.files)
+    assert snapshots.head("features/momentum") == second
 
 
 def test_a_sweep_keeps_what_any_version_names(snapshots: SnapshotStore):

@@ -1,8 +1,8 @@
 """Which version of a table is published: immutable Parquet files behind a transactional manifest.
 
-A publish writes each chunk of rows to a file under a temporary name, syncs it and names it by its hash, then commits
-one manifest row, the moved head and the ledger entry in one transaction. A crash before the commit leaves files that
-nothing names; the next publish of the dataset removes them. Versions share the files of chunks that did not change.
+A publish writes each chunk of rows to a file, see `files`, then commits one manifest row, the moved head and the ledger
+entry in one transaction. A crash before the commit leaves files that nothing names; the next publish of the dataset
+removes them. Versions share the files of chunks that did not change.
 """
 
 from __future__ import annotations
@@ -21,16 +21,14 @@ from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, NotFound
 from mlops_assets.kernel.fingerprint import Json, file_sha256, fingerprint
 from mlops_assets.storage.failpoints import failpoint
-from mlops_assets.storage.files import publish_file, sync, temporary_file
 from mlops_assets.storage.journal import Journal
+from mlops_assets.storage.parquet.files import SnapshotFile, schema_of, write_file
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import dataset_head, snapshot, snapshot_file
 from mlops_assets.storage.sweep import sweep_orphans, writing
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-ROW_GROUP_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +41,6 @@ class Provenance:
     code_version: str
     inputs: Mapping[str, str]
     details: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotFile:
-    """One Parquet file; `path` is relative to the store's root.
-
-    `first_at` and `last_at` bound the column `event_at`; None where the table has none, or no row.
-    """
-
-    path: str
-    sha256: str
-    byte_count: int
-    row_count: int
-    first_at: datetime | None = None
-    last_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +104,10 @@ class SnapshotStore:
                 it is shared and not written again.
 
         Raises:
-            ValueError: if there is no chunk, two are equal or differ in schema, or a file is not of the head.
+            ValueError: if there is no chunk, or two are equal or differ in schema.
             IntegrityViolation: if a shared file is damaged.
-            Conflict: if somebody else published the dataset in the meantime, or published it from newer inputs than
-                these; nothing of ours is left behind.
+            Conflict: if somebody else published the dataset in the meantime, so that a shared file is not of the head,
+                or published it from newer inputs than these; nothing of ours is left behind.
         """
         try:
             with writing(self.root / dataset):
@@ -190,11 +173,9 @@ class SnapshotStore:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for file in published.files:
-            self._verify(published, file)
-        return pa.concat_tables(
-            pq.read_table(path, columns=None if columns is None else list(columns)) for path in self.paths(published)
-        )
+        wanted = None if columns is None else list(columns)
+        paths = [self.verified_path(published, file) for file in published.files]
+        return pa.concat_tables(pq.read_table(path, columns=wanted) for path in paths)
 
     def verified_path(self, published: Snapshot, file: SnapshotFile) -> Path:
         """Return where one file of a version is, its bytes checked against its hash.
@@ -202,8 +183,16 @@ class SnapshotStore:
         Raises:
             IntegrityViolation: if it is missing or its bytes are not those that were published.
         """
-        self._verify(published, file)
-        return self.root / file.path
+        path = self.root / file.path
+        found = file_sha256(path) if path.exists() else "no file"
+        if found != file.sha256:
+            raise IntegrityViolation(
+                what=f"{published.id}: {path}",
+                expected=file.sha256,
+                found=found,
+                remedy=f"Restore the file from a backup, or materialise {published.dataset} again.",
+            )
+        return path
 
     def paths(self, published: Snapshot) -> list[Path]:
         """Return where a version's files are, in order."""
@@ -242,47 +231,19 @@ class SnapshotStore:
         files = list[SnapshotFile]()
         for chunk in chunks:
             if not isinstance(chunk, SnapshotFile):
-                files.append(self._write_file(self.root / dataset, chunk))
+                files.append(write_file(self.root, dataset, chunk))
             elif parent is not None and chunk in parent.files:
-                self._verify(parent, chunk)
+                self.verified_path(parent, chunk)
                 files.append(chunk)
             else:
-                raise ValueError(f"{dataset}: {chunk.path} is no file of its head; publish the rows themselves")
+                raise Conflict(
+                    f"{dataset}: {chunk.path} is no file of its head (any more). Nothing was published; read the head "
+                    "and publish again."
+                )
         hashes = [file.sha256 for file in files]
         if len(set(hashes)) < len(hashes):
             raise ValueError(f"{dataset}: two chunks hold the same rows; nothing was published")
         return _Content(schema, tuple(files), fingerprint({"schema": schema, "files": hashes}))
-
-    def _write_file(self, folder: Path, table: pa.Table) -> SnapshotFile:
-        with temporary_file(folder) as temporary:
-            _write_parquet(table, temporary)
-            failpoint("snapshot.written")
-            sha256, byte_count = file_sha256(temporary), temporary.stat().st_size
-            final = folder / f"{sha256}.parquet"
-            if final.exists() and file_sha256(final) == sha256:
-                sync(folder)  # whoever wrote it may have been killed before its name was durable
-            else:
-                publish_file(temporary, final)
-        first_at, last_at = _event_bounds(table)
-        return SnapshotFile(
-            path=str(final.relative_to(self.root)),
-            sha256=sha256,
-            byte_count=byte_count,
-            row_count=table.num_rows,
-            first_at=first_at,
-            last_at=last_at,
-        )
-
-    def _verify(self, published: Snapshot, file: SnapshotFile) -> None:
-        path = self.root / file.path
-        found = file_sha256(path) if path.exists() else "no file"
-        if found != file.sha256:
-            raise IntegrityViolation(
-                what=f"{published.id}: {path}",
-                expected=file.sha256,
-                found=found,
-                remedy=f"Restore the file from a backup, or materialise {published.dataset} again.",
-            )
 
     def _commit(
         self,
@@ -386,7 +347,7 @@ def _common_schema(
     if not chunks:
         raise ValueError(f"{dataset}: there is no chunk to publish; publish an empty table if it shall be empty")
     shared = {} if parent is None else parent.schema
-    first, *others = (shared if isinstance(chunk, SnapshotFile) else _schema_of(chunk) for chunk in chunks)
+    first, *others = (shared if isinstance(chunk, SnapshotFile) else schema_of(chunk) for chunk in chunks)
     for position, other in enumerate(others, start=2):
         if list(other.items()) != list(first.items()):
             differing = sorted({name for name, _ in {*first.items()} ^ {*other.items()}}) or ["their order"]
@@ -395,39 +356,6 @@ def _common_schema(
                 "nothing was published"
             )
     return first
-
-
-def _event_bounds(table: pa.Table) -> tuple[datetime | None, datetime | None]:
-    """Return the least and the greatest `event_at`; a naive one is no instant and has no bounds."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if "event_at" not in table.column_names:
-        return None, None
-    type_ = table.schema.field("event_at").type
-    if not pa.types.is_timestamp(type_) or type_.tz is None:
-        return None, None
-    instants = pc.cast(table["event_at"], pa.timestamp("us", tz="UTC"), safe=False)
-    bounds = pc.call_function("min_max", [instants]).as_py()
-    return bounds["min"], bounds["max"]
-
-
-def _schema_of(table: pa.Table) -> dict[str, str]:
-    return {field.name: str(field.type) for field in table.schema}
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    """Write one file whose bytes depend on the rows alone: no pandas metadata, fixed encoding and row groups."""
-    import pyarrow.parquet as pq
-
-    pq.write_table(
-        table.replace_schema_metadata(None),
-        path,
-        compression="zstd",
-        row_group_size=ROW_GROUP_ROWS,
-        coerce_timestamps="us",
-        store_schema=True,
-    )
 
 
 def _file_row(dataset: str, version: int, position: int, file: SnapshotFile) -> dict[str, Any]:
