@@ -175,8 +175,8 @@ def inputs_are_there(view: FeatureView, lacking: Mapping[str, Sequence[str]]) ->
 def past_is_kept(before: pl.DataFrame, now: pl.DataFrame, columns: Sequence[str]) -> Finding:
     """Judge whether every row of the snapshot before is still there with the values it had.
 
-    What was restated since has rows of its own, with the instant it was learned: they are counted and do no harm. A
-    source that re-bases its adjusted prices does rewrite what is in units of price.
+    What was restated since has rows of its own, with the instant it was learned: they are counted and do no harm.
+    Leave out columns in units of price: a source that re-bases its adjusted prices rewrites them with every dividend.
     """
     key = (*_ROW, "known_at")
     compared = before.select(*key, *columns).join(

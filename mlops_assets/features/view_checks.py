@@ -294,7 +294,8 @@ def _inputs_available(published: _Published) -> Finding:
 def _past_is_kept(published: _Published) -> Finding:
     if (before := published.before) is None:
         return Finding(is_passed=True, words="there is no snapshot before that the same code made")
-    return quality.past_is_kept(_frame(published.snapshots, before), published.rows, published.view.column_names)
+    comparable = [column.name for column in published.view.columns if column.unit != "USD"]
+    return quality.past_is_kept(_frame(published.snapshots, before), published.rows, comparable)
 
 
 def _served_by_duckdb(published: _Published) -> Finding:
@@ -360,7 +361,10 @@ _RULES = (
     _rule(_rows_per_session_usual, "No session of the last year has unusually many or few stocks."),
     _rule(_traded_volume_usual, "No session of the last year has an unusual number of traded shares."),
     _rule(_inputs_available, "The source feeds every column; those it does not are null, and named here."),
-    _rule(_past_is_kept, "What the snapshot before said of the past is still there; restatements are rows beside it."),
+    _rule(
+        _past_is_kept,
+        "What the snapshot before said is still there; restatements are rows beside it. Prices in USD may be re-based.",
+    ),
     _rule(_served_by_duckdb, "The DuckDB views return the latest known rows."),
     _rule(_online_equals_offline, "A service reads the same values as a training set, at instants across the history."),
 )

@@ -73,7 +73,9 @@ def revise(read: pl.DataFrame, held: Held | None, *, read_at: datetime) -> Revis
 
     Vendors multiply the adjusted closes before each dividend and split by one factor. Such rows carry no news: they are
     replaced in place, with their `known_at`, and the superseded rows of the symbol get the same factor. So a question
-    about the past is answered in today's price units.
+    about the past is answered in today's price units. Bars after a dividend that the vendor applied late had been told
+    on the old basis: they are restated, and what was known of them gets the factor, so that returns over the day of the
+    dividend are as they were known.
     """
     if held is None:
         empty = read.head(0).with_columns(superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
@@ -85,7 +87,10 @@ def revise(read: pl.DataFrame, held: Held | None, *, read_at: datetime) -> Revis
     judged = (
         compared.join(bases, on="symbol", how="left", maintain_order="left")
         .with_columns(is_rebased=pl.col("is_price_only") & (pl.col("date") <= pl.col("rebased_until")).fill_null(False))
-        .with_columns(is_restated=pl.col("is_changed") & ~pl.col("is_rebased"))
+        .with_columns(is_across=pl.col("held_at").is_not_null() & (pl.col("date") > pl.col("rebased_until")))
+        .with_columns(
+            is_restated=(pl.col("is_changed") & ~pl.col("is_rebased")) | pl.col("is_across").fill_null(value=False)
+        )
         .with_columns(is_news=(pl.col("is_restated") | pl.col("is_late")) & (now > pl.coalesce("held_at", "known_at")))
         .with_columns(known_at=pl.when("is_news").then(now).otherwise(pl.coalesce("held_at", "known_at")))
     )
@@ -95,11 +100,7 @@ def revise(read: pl.DataFrame, held: Held | None, *, read_at: datetime) -> Revis
     superseded = (
         pl.concat([held.superseded.select(stopped.columns), stopped])
         .join(bases, on="symbol", how="left")
-        .with_columns(
-            adjusted_close=pl.when(pl.col("date") <= pl.col("rebased_until"))
-            .then(pl.col("adjusted_close") * pl.col("factor"))
-            .otherwise("adjusted_close")
-        )
+        .with_columns(adjusted_close=pl.col("adjusted_close") * pl.col("factor").fill_null(1.0))
         .select(*_NAMES, "superseded_at")
         .sort(*_KEY, "known_at", "superseded_at")
     )

@@ -132,6 +132,22 @@ def test_a_dividend_that_moves_every_adjusted_close_by_one_factor_is_no_news():
     assert second.superseded.is_empty()
 
 
+def test_a_dividend_that_was_applied_late_restates_the_days_since_and_keeps_the_returns_as_they_were_known():
+    before = series(100.0, 102.0, 104.0, 103.0, 105.0)
+    after = before | {
+        ("AAA", day): round(price * 0.98, 2) for day, price in zip(DAYS[:3], (100.0, 102.0, 104.0), strict=True)
+    }
+    _, second = readings(bars(before), bars(after))
+    assert (second.rebased, second.restated) == (3, 2)
+    late = READ_AT + timedelta(days=1)
+    assert [at == late for _, _, at in known(second)] == [False, False, False, True, True]
+    new = second.bars["adjusted_close"].to_list()
+    old = second.superseded["adjusted_close"].to_list()
+    assert second.superseded["date"].to_list() == DAYS[3:5]
+    assert old[0] / new[2] == pytest.approx(103.0 / 104.0, rel=1e-4)  # the return as it was known: a loss
+    assert new[3] / new[2] > 1  # and as it is known since: a gain
+
+
 def test_what_was_superseded_moves_with_its_symbol():
     first = series(100.0, 101.0, 102.0, 103.0, 104.0)
     second = first | {("AAA", DAYS[1]): 110.0}
