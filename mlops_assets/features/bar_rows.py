@@ -70,8 +70,7 @@ class BarRows:
     def index_adjusted_close(self) -> pl.Series:
         """The close of the index on the day of each row of `stocks`; null where the index has none."""
         closes = self.index.select("date", index_adjusted_close="adjusted_close")
-        joined = self.stocks.select("date").join(closes, on="date", how="left", maintain_order="left")
-        return joined["index_adjusted_close"]
+        return on_days(self.stocks["date"], closes).to_series()
 
     @cached_property
     def days(self) -> pl.DataFrame:
@@ -91,6 +90,19 @@ class BarRows:
             closes = rows["adjusted_close"] if of_index else self.index_adjusted_close
             rows = rows.with_columns(closes.alias("index_adjusted_close"))
         return rows
+
+
+def on_days(dates: pl.Series, of_day: pl.DataFrame) -> pl.DataFrame:
+    """Return the other columns of `of_day` for each of `dates`; null where it lacks the day. It has a day once.
+
+    A place in a calendar instead of a join: it costs a third.
+    """
+    if dates.is_empty():
+        return of_day.drop("date").clear()
+    first = dates.min()
+    calendar = pl.select(date=pl.date_range(pl.lit(first), pl.lit(dates.max())))
+    values = calendar.join(of_day, on="date", how="left", maintain_order="left").drop("date")
+    return values[pl.select((dates - first).dt.total_days().cast(pl.UInt32)).to_series()]
 
 
 def _derived(available: list[str]) -> dict[str, pl.Expr]:

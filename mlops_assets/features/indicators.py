@@ -111,7 +111,7 @@ def bollinger_bands(price: pl.Expr, window: int = 20, sigmas: float = 2.0) -> pl
         lower=middle - sigmas * deviation,
         width=2 * sigmas * deviation / middle,
         position=position.clip(0.5 - reach, 0.5 + reach),
-    )
+    ).struct.drop(["price", "deviation"])
 
 
 def annual_volatility(price: pl.Expr, window: int) -> pl.Expr:
@@ -141,7 +141,7 @@ def average_volume(volume: pl.Expr, split_factor: pl.Expr, window: int = 20) -> 
     return means.struct.with_fields(
         average=pl.field("split_factor") * mean,
         ratio=pl.when(pl.field("was_traded")).then((comparable / mean).clip(0.0, window)),
-    )
+    ).struct.drop(["split_factor", "comparable", "mean", "was_traded"])
 
 
 def on_balance_volume(price: pl.Expr, volume: pl.Expr, split_factor: pl.Expr) -> pl.Expr:
@@ -180,6 +180,11 @@ def index_relation(price: pl.Expr, index: pl.Expr, window: int) -> pl.Expr:
     return moments.struct.with_fields(
         beta=covariance / market_variance,
         correlation=(covariance / (stock_variance.sqrt() * market_variance.sqrt())).clip(-1.0, 1.0),
+    ).struct.drop(
+        [
+            *("stock", "market", "product", "mean", "market_mean", "square", "market_square"),
+            *("covariance", "stock_variance", "market_variance"),
+        ]
     )
 
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any, TypeVar
 
 from mlops_assets.kernel.errors import InvalidDeclaration
 from mlops_assets.kernel.fingerprint import bytes_sha256
 
 T = TypeVar("T")
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles what the file says now: caches are told by size and second, so an edit may hide behind one."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def object_in(file: Path, variable: str, kind: type[T]) -> T:
@@ -36,7 +46,7 @@ def names_in(file: Path) -> dict[str, Any]:
         InvalidDeclaration: if it can't be run.
     """
     name = f"mlops_declaration_{file.stem}_{bytes_sha256(str(file).encode())[:12]}"
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_FromSource(name, str(file)))
     if spec is None or spec.loader is None:
         raise InvalidDeclaration(file=file, field="(the file)", problem="Python can't load it", remedy="Name it *.py.")
     module = importlib.util.module_from_spec(spec)

@@ -34,7 +34,7 @@ def _correlation(bars: int) -> Feature:
 
 VIEW = FeatureView(
     name="index_relation",
-    version="1.0.1",
+    version="1.0.2",
     owner="team:quant",
     description="Index relation: rolling beta and correlation to the market's index. Both returns run from the "
     "stock's bar before to its bar of the day; a day that the index lacks makes the windows over it null.",

@@ -43,7 +43,7 @@ def _volatility(bars: int) -> Feature:
 
 VIEW = FeatureView(
     name="volatility",
-    version="1.0.0",
+    version="1.0.1",
     owner="team:quant",
     description="Volatility: Bollinger bands, daily range, realised volatility, true range and drawdown, on adjusted "
     "prices. The range needs daily highs and lows; a source without them leaves hl_range and atr_14 null.",

@@ -12,7 +12,7 @@ AVERAGE = average_volume(SHARES, SPLITS, 20)
 
 VIEW = FeatureView(
     name="volume",
-    version="1.0.0",
+    version="1.0.1",
     owner="team:quant",
     description="Volume: average, ratio and balance. C[t] is the product of the split coefficients up to t, so v / C "
     "compares across splits, and no later split changes a value. A source without volumes leaves every column null.",
