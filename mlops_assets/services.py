@@ -9,9 +9,9 @@ from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.catalog.loader import RELEASED, load_catalogue
 from mlops_assets.evaluation.store import ReportStore
 from mlops_assets.features.registry import FeatureRegistry
-from mlops_assets.features.releases import ReleaseFolder
 from mlops_assets.features.retrieval import FeatureStore
-from mlops_assets.features.serving import view_to_compute
+from mlops_assets.features.versions.releases import ReleaseFolder
+from mlops_assets.features.versions.serving import view_to_compute
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.clock import Clock, SystemClock

@@ -10,9 +10,9 @@ from typing import cast
 
 from mlops_assets.features.activation import RecordedCertificate, schema_differences
 from mlops_assets.features.lineage import BARS
-from mlops_assets.features.releases import is_older_major
-from mlops_assets.features.schema_diff import pinned
 from mlops_assets.features.spec import Feature, FeatureView
+from mlops_assets.features.versions.releases import is_older_major
+from mlops_assets.features.versions.schema_diff import pinned
 from mlops_assets.features.view_status import ViewState, ViewStatus
 from mlops_assets.kernel.errors import UnknownReference
 from mlops_assets.kernel.fingerprint import Json

@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.evaluation.spec import Scenario, Strategy
-from mlops_assets.features.releases import ReleaseFolder, served_name
-from mlops_assets.features.rollback import older_majors, released_view
 from mlops_assets.features.spec import FeatureView
+from mlops_assets.features.versions.releases import ReleaseFolder, served_name
+from mlops_assets.features.versions.rollback import older_majors, released_view
 from mlops_assets.kernel.errors import InvalidDeclaration
 from mlops_assets.kernel.python_file import object_in
 from mlops_assets.kernel.semantic_version import parse_version

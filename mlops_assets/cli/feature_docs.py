@@ -13,8 +13,8 @@ from mlops_assets.settings import SOURCE_TREE
 if TYPE_CHECKING:
     from mlops_assets.catalog.catalogue import Catalogue
     from mlops_assets.catalog.lineage import Branch, Lineage
-    from mlops_assets.features.releases import Release, ReleaseFolder
     from mlops_assets.features.spec import Feature, FeatureView
+    from mlops_assets.features.versions.releases import Release, ReleaseFolder
 
 INDEX, FOLDER = "features.md", "features"
 _DAY_SECONDS = 86_400
@@ -214,7 +214,7 @@ def _changes(view: FeatureView, releases: ReleaseFolder) -> str:
 
 
 def _change(before: Release, after: Release) -> str:
-    from mlops_assets.features.version_check import compare_releases
+    from mlops_assets.features.versions.version_check import compare_releases
 
     found = compare_releases(before, after)
     listed = "\n".join(f"- {plain(str(one))}" for one in found) or "- nothing differs"

@@ -16,10 +16,10 @@ from mlops_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from mlops_assets.catalog.catalogue import Catalogue
-    from mlops_assets.features.releases import ReleaseFolder
-    from mlops_assets.features.schema_diff import Difference
     from mlops_assets.features.spec import FeatureView
-    from mlops_assets.features.version_check import Readers, Verdict
+    from mlops_assets.features.versions.releases import ReleaseFolder
+    from mlops_assets.features.versions.schema_diff import Difference
+    from mlops_assets.features.versions.version_check import Readers, Verdict
     from mlops_assets.services import ServiceFactory
 
 ViewName = Annotated[str, typer.Argument(help="The view's name.")]
@@ -31,7 +31,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Compare the declared views with what is released, and refuse a version that is too low."""
-    from mlops_assets.features.version_check import check_view, orphans
+    from mlops_assets.features.versions.version_check import check_view, orphans
 
     catalogue, releases = _catalogue()
     if view is not None:
@@ -64,7 +64,7 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Record the declared version of a view as released. A release never changes."""
-    from mlops_assets.features.version_check import in_order_of_reading, release_view
+    from mlops_assets.features.versions.version_check import in_order_of_reading, release_view
 
     if every == (view is not None):
         raise typer.BadParameter("Give the name of a view, or --all.")
@@ -96,8 +96,8 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show how two versions of a view differ, and which bump each difference demands."""
-    from mlops_assets.features.schema_diff import demanded_bump, demanded_version
-    from mlops_assets.features.version_check import compare, compare_releases
+    from mlops_assets.features.versions.schema_diff import demanded_bump, demanded_version
+    from mlops_assets.features.versions.version_check import compare, compare_releases
 
     catalogue, releases = _catalogue()
     declared = _declared(catalogue, view, "mlops features diff")
@@ -145,7 +145,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Serve a released version of a view again, as the principal of MLOPS_PRINCIPAL_NAME, and compute it at once."""
-    from mlops_assets.features.rollback import rollback as roll_back
+    from mlops_assets.features.versions.rollback import rollback as roll_back
 
     services = services_of()
     catalogue = services.catalogue
@@ -197,7 +197,7 @@ def _recomputed(services: ServiceFactory, view: FeatureView, version: str) -> di
 
 def _catalogue(retiring: tuple[str, int] | None = None) -> tuple[Catalogue, ReleaseFolder]:
     from mlops_assets.catalog.loader import RELEASED, load_catalogue
-    from mlops_assets.features.releases import ReleaseFolder
+    from mlops_assets.features.versions.releases import ReleaseFolder
 
     folder = load_settings().catalog_path
     return load_catalogue(folder, retiring=retiring), ReleaseFolder(folder / "feature_views" / RELEASED)
@@ -213,8 +213,8 @@ def _declared(catalogue: Catalogue, name: str, asked_by: str) -> FeatureView:
 
 def _base(view: FeatureView) -> str:
     """Return the name of the declared view that an older major version belongs to, or its own."""
-    from mlops_assets.features.releases import is_older_major
-    from mlops_assets.features.schema_diff import pinned
+    from mlops_assets.features.versions.releases import is_older_major
+    from mlops_assets.features.versions.schema_diff import pinned
 
     return pinned(view.name)[0] if is_older_major(view) else view.name
 

@@ -294,7 +294,7 @@ def _user_row(user: User) -> dict[str, object]:
 def _to_mind(services: ServiceFactory, view: FeatureView, state: ViewState, facts: PublishedFacts) -> list[str]:
     """Return what the users of a view should know before they rely on it."""
     from mlops_assets.catalog.feature_facts import to_mind
-    from mlops_assets.features.serving import problem_of_release
+    from mlops_assets.features.versions.serving import problem_of_release
 
     registry = services.feature_registry
     readers = services.catalogue.readers(view.name).values()

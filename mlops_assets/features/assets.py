@@ -14,11 +14,11 @@ from mlops_assets.features.knowledge import latest_known
 from mlops_assets.features.lineage import BARS, training_set_sources, view_sources
 from mlops_assets.features.publication import publish_view
 from mlops_assets.features.registry import FeatureRegistry
-from mlops_assets.features.releases import ReleaseFolder
-from mlops_assets.features.serving import fix_release, refuse_archived, view_to_compute
 from mlops_assets.features.spec import KEY_COLUMNS, FeatureReference, FeatureView, TrainingSet
 from mlops_assets.features.training_set import check_features
 from mlops_assets.features.training_set_checks import training_set_checks
+from mlops_assets.features.versions.releases import ReleaseFolder
+from mlops_assets.features.versions.serving import fix_release, refuse_archived, view_to_compute
 from mlops_assets.features.view_checks import view_checks
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.kernel.columns import Column

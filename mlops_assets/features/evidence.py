@@ -6,9 +6,9 @@ import polars as pl
 
 from mlops_assets.features.activation import ActivationEvidence, examine
 from mlops_assets.features.registry import FeatureRegistry
-from mlops_assets.features.releases import ReleaseFolder
-from mlops_assets.features.serving import archived_among
 from mlops_assets.features.spec import FeatureView
+from mlops_assets.features.versions.releases import ReleaseFolder
+from mlops_assets.features.versions.serving import archived_among
 from mlops_assets.kernel.fingerprint import file_sha256
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 

@@ -16,10 +16,10 @@ from mlops_assets.features.knowledge import latest_known
 from mlops_assets.features.look_ahead import certify
 from mlops_assets.features.online import skew
 from mlops_assets.features.registry import FeatureRegistry
-from mlops_assets.features.releases import ReleaseFolder, is_older_major
 from mlops_assets.features.retrieval import FeatureStore
-from mlops_assets.features.serving import view_to_compute
 from mlops_assets.features.spec import FeatureView
+from mlops_assets.features.versions.releases import ReleaseFolder, is_older_major
+from mlops_assets.features.versions.serving import view_to_compute
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.market_data import checks as bar_checks

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import duckdb
 
-from mlops_assets.features.releases import is_older_major
-from mlops_assets.features.schema_diff import pinned
 from mlops_assets.features.spec import FeatureView
+from mlops_assets.features.versions.releases import is_older_major
+from mlops_assets.features.versions.schema_diff import pinned
 from mlops_assets.kernel.semantic_version import parse_version
 from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotStore
 from mlops_assets.storage.sweep import alone

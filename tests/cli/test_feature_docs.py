@@ -14,8 +14,8 @@ from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.catalog.loader import load_catalogue
 from mlops_assets.cli import feature_docs
 from mlops_assets.cli.docs import refresh
-from mlops_assets.features.releases import ReleaseFolder
 from mlops_assets.features.spec import FeatureReference
+from mlops_assets.features.versions.releases import ReleaseFolder
 from mlops_assets.kernel.errors import Conflict
 
 SHIPPED = settings.PACKAGE / "catalog"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.catalog.loader import RELEASED, load_catalogue
-from mlops_assets.features.releases import Release, ReleaseFolder
-from mlops_assets.features.schema_diff import Difference
 from mlops_assets.features.spec import FeatureView
-from mlops_assets.features.version_check import Verdict, check_view, compare, release_view
+from mlops_assets.features.versions.releases import Release, ReleaseFolder
+from mlops_assets.features.versions.schema_diff import Difference
+from mlops_assets.features.versions.version_check import Verdict, check_view, compare, release_view
 
 PACE = {"fast": 'pl.col("adjusted_close").pct_change(1)', "slow": 'pl.col("adjusted_close").pct_change(5)'}
 

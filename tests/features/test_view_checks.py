@@ -10,8 +10,8 @@ from dagster_duckdb import DuckDBResource
 
 from mlops_assets.features.assets import feature_view_definitions, training_set_definitions
 from mlops_assets.features.registry import FeatureRegistry
-from mlops_assets.features.releases import ReleaseFolder
 from mlops_assets.features.spec import Feature, FeatureView, TrainingSet
+from mlops_assets.features.versions.releases import ReleaseFolder
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.identity import Principal, Role

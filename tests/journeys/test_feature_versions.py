@@ -13,10 +13,10 @@ import pytest
 from mlops_assets.cli.app import main
 from mlops_assets.features.publication import publish_view
 from mlops_assets.features.registry import FeatureRegistry
-from mlops_assets.features.rollback import rollback
-from mlops_assets.features.schema_diff import Bump
-from mlops_assets.features.serving import view_to_compute
-from mlops_assets.features.version_check import Standing, VersionRefused
+from mlops_assets.features.versions.rollback import rollback
+from mlops_assets.features.versions.schema_diff import Bump
+from mlops_assets.features.versions.serving import view_to_compute
+from mlops_assets.features.versions.version_check import Standing, VersionRefused
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.ledger.store import Ledger

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.features.rollback import ColumnsStillRead, effective_view, rollback, version_to_compute
 from mlops_assets.features.spec import FeatureView
+from mlops_assets.features.versions.rollback import ColumnsStillRead, effective_view, rollback, version_to_compute
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, InvalidDeclaration, NotFound
 from tests.features.catalogues import PACE, Views
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_assets.features.reference_sample import total
-from mlops_assets.features.schema_diff import (
+from mlops_assets.features.spec import Feature, FeatureView, Partition
+from mlops_assets.features.versions.reference_sample import total
+from mlops_assets.features.versions.schema_diff import (
     Bump,
     ColumnDescription,
     Golden,
@@ -24,7 +25,6 @@ from mlops_assets.features.schema_diff import (
     differences,
     expression_fingerprint,
 )
-from mlops_assets.features.spec import Feature, FeatureView, Partition
 
 DAYS = [date(2024, 1, 1) + timedelta(days=number) for number in range(6)]
 VALUES = {

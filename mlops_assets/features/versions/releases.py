@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from mlops_assets.features.reference_sample import golden, kept_rows, reference_bars
-from mlops_assets.features.release_history import Committed, first_committed, rewritten
-from mlops_assets.features.schema_diff import ColumnDescription, Golden, Total, ViewDescription
 from mlops_assets.features.spec import FeatureView
+from mlops_assets.features.versions.reference_sample import golden, kept_rows, reference_bars
+from mlops_assets.features.versions.release_history import Committed, first_committed, rewritten
+from mlops_assets.features.versions.schema_diff import ColumnDescription, Golden, Total, ViewDescription
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, InvalidDeclaration, NotFound, UnknownReference
 from mlops_assets.kernel.fingerprint import Json, bytes_sha256, file_sha256, fingerprint
 from mlops_assets.kernel.python_file import object_in

@@ -8,9 +8,10 @@ from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 
-from mlops_assets.features.reference_sample import golden
-from mlops_assets.features.releases import Release, ReleaseFolder, describe, is_older_major
-from mlops_assets.features.schema_diff import (
+from mlops_assets.features.spec import FeatureView
+from mlops_assets.features.versions.reference_sample import golden
+from mlops_assets.features.versions.releases import Release, ReleaseFolder, describe, is_older_major
+from mlops_assets.features.versions.schema_diff import (
     Bump,
     Difference,
     demanded_bump,
@@ -18,7 +19,6 @@ from mlops_assets.features.schema_diff import (
     differences,
     pinned,
 )
-from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.kernel.semantic_version import parse_version
 

@@ -12,15 +12,15 @@ import sqlalchemy as sa
 from mlops_assets import settings
 from mlops_assets.catalog.loader import load_catalogue
 from mlops_assets.features.registry import FeatureRegistry
-from mlops_assets.features.releases import ReleaseFolder
-from mlops_assets.features.serving import (
+from mlops_assets.features.spec import FeatureReference, FeatureView, Folds, Label, TrainingSet
+from mlops_assets.features.versions.releases import ReleaseFolder
+from mlops_assets.features.versions.serving import (
     archived_among,
     fix_release,
     problem_of_release,
     refuse_archived,
     view_to_compute,
 )
-from mlops_assets.features.spec import FeatureReference, FeatureView, Folds, Label, TrainingSet
 from mlops_assets.features.view_status import ReleaseChanged, ReleaseGone
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.errors import Conflict

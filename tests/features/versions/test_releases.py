@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from mlops_assets.features.reference_sample import golden, kept_rows, reference_bars
-from mlops_assets.features.releases import RECORD, SAMPLE, SOURCE, VALUES
-from mlops_assets.features.version_check import Standing, VersionRefused, compare_releases
+from mlops_assets.features.versions.reference_sample import golden, kept_rows, reference_bars
+from mlops_assets.features.versions.releases import RECORD, SAMPLE, SOURCE, VALUES
+from mlops_assets.features.versions.version_check import Standing, VersionRefused, compare_releases
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, NotFound
 from mlops_assets.kernel.fingerprint import file_sha256
 from tests.features.catalogues import PACE, Views
@@ -87,7 +87,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
 
 def consistent_forgery(folder: Path) -> None:
     """Change the middle record with its own fingerprint recomputed, as somebody careful would."""
-    from mlops_assets.features import releases as module
+    from mlops_assets.features.versions import releases as module
 
     release = module._parsed({**json.loads((folder / RECORD).read_text()), "owner": "team:eve"}, folder)
     (folder / RECORD).write_text(module._written(release), encoding="utf-8")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mlops_assets.features.registry import FeatureRegistry
-from mlops_assets.features.releases import Release, ReleaseFolder, is_older_major
-from mlops_assets.features.rollback import effective_view, version_to_compute
-from mlops_assets.features.schema_diff import pinned
 from mlops_assets.features.spec import FeatureView, TrainingSet
+from mlops_assets.features.versions.releases import Release, ReleaseFolder, is_older_major
+from mlops_assets.features.versions.rollback import effective_view, version_to_compute
+from mlops_assets.features.versions.schema_diff import pinned
 from mlops_assets.features.view_status import ReleaseChanged, ReleaseGone, ViewStatus
 from mlops_assets.kernel.errors import Conflict, PlatformError
 from mlops_assets.kernel.fingerprint import file_sha256

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlops_assets.features.schema_diff import Golden, Total
 from mlops_assets.features.spec import FeatureView
+from mlops_assets.features.versions.schema_diff import Golden, Total
 from mlops_assets.features.view import with_upstream
 from mlops_assets.kernel.fingerprint import Json, fingerprint
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from mlops_assets.features.releases import Release, ReleaseFolder, is_older_major, reading_pinned, served_name
-from mlops_assets.features.schema_diff import pinned
 from mlops_assets.features.spec import FeatureView
+from mlops_assets.features.versions.releases import Release, ReleaseFolder, is_older_major, reading_pinned, served_name
+from mlops_assets.features.versions.schema_diff import pinned
 from mlops_assets.kernel.errors import Conflict, InvalidDeclaration
 from mlops_assets.kernel.semantic_version import parse_version
 

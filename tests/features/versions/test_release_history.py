@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.features.release_history import RecordRewritten, first_committed
-from mlops_assets.features.releases import RECORD, SOURCE
-from mlops_assets.features.version_check import Standing
+from mlops_assets.features.versions.release_history import RecordRewritten, first_committed
+from mlops_assets.features.versions.releases import RECORD, SOURCE
+from mlops_assets.features.versions.version_check import Standing
 from tests.features.catalogues import PACE, Views
 
 OTHER = {**PACE, "slow": 'pl.col("adjusted_close").pct_change(6)'}

@@ -1,0 +1,1 @@
+"""Which versions of a view there are, which one a change demands, and which one is computed."""
