@@ -9,13 +9,13 @@ from math import isclose
 from typing import cast
 
 from mlops_assets.features.activation import RecordedCertificate, schema_differences
-from mlops_assets.features.lineage import BARS
 from mlops_assets.features.spec import Feature, FeatureView
 from mlops_assets.features.versions.releases import is_older_major
 from mlops_assets.features.versions.schema_diff import pinned
 from mlops_assets.features.view_status import ViewState, ViewStatus
 from mlops_assets.kernel.errors import UnknownReference
 from mlops_assets.kernel.fingerprint import Json
+from mlops_assets.market_data.bars import BARS
 from mlops_assets.storage.parquet.snapshots import Snapshot
 
 NOT_PUBLISHED, CURRENT, BEHIND = "not published", "current", "behind the bars"

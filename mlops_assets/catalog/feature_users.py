@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import polars as pl
-
 from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.catalog.feature_facts import declared_name
 from mlops_assets.evaluation.explain import importances
@@ -164,7 +162,7 @@ def _importance(version: ModelVersion, columns: Sequence[str], snapshots: Snapsh
     explained = _explained(version, snapshots)
     if explained is None:
         return {}
-    frame = pl.DataFrame(pl.from_arrow(snapshots.read(explained)))
+    frame = snapshots.frame(explained)
     shares = {one.feature: one.share for one in importances(frame)} if frame.height else {}
     return {name: shares[name] for name in columns if name in shares}
 

@@ -13,9 +13,10 @@ from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.evaluation.explain import PREFIX
 from mlops_assets.evaluation.spec import Scenario, Strategy
 from mlops_assets.evaluation.tables import EQUITY_COLUMNS
-from mlops_assets.features.lineage import BARS, ColumnSources, training_set_sources, view_sources
+from mlops_assets.features.lineage import ColumnSources, training_set_sources, view_sources
 from mlops_assets.features.spec import FeatureView, TrainingSet
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.market_data.bars import BARS
 
 _Step = Callable[[str, tuple[str, ...]], dict[str, set[str]]]
 

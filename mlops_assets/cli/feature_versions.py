@@ -31,12 +31,13 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Compare the declared views with what is released, and refuse a version that is too low."""
+    from mlops_assets.catalog.feature_facts import declared_name
     from mlops_assets.features.versions.version_check import check_view, orphans
 
     catalogue, releases = _catalogue()
     if view is not None:
         _declared(catalogue, view, "mlops features check")
-    chosen = [one for name, one in catalogue.feature_views.items() if view in (None, name, _base(one))]
+    chosen = [one for name, one in catalogue.feature_views.items() if view in (None, name, declared_name(one))]
     verdicts = [check_view(one, catalogue.feature_views, releases, catalogue.readers(one.name)) for one in chosen]
     gone = orphans(catalogue.feature_views, releases) if view is None else []
     refused = [verdict for verdict in verdicts if verdict.is_refused]
@@ -64,6 +65,7 @@ def release(
     as_json: AsJson = False,
 ) -> None:
     """Record the declared version of a view as released. A release never changes."""
+    from mlops_assets.catalog.feature_facts import declared_name
     from mlops_assets.features.versions.version_check import in_order_of_reading, release_view
 
     if every == (view is not None):
@@ -73,7 +75,7 @@ def release(
         chosen = [_declared(catalogue, view, "mlops features release")]
     else:
         declared = in_order_of_reading(catalogue.feature_views)
-        chosen = [one for one in declared if one.version not in releases.versions(_base(one))]
+        chosen = [one for one in declared if one.version not in releases.versions(declared_name(one))]
     rows: list[dict[str, object]] = []
     for one in chosen:
         released = release_view(one, catalogue.feature_views, releases, catalogue.readers(one.name))
@@ -205,18 +207,12 @@ def _catalogue(retiring: tuple[str, int] | None = None) -> tuple[Catalogue, Rele
 
 def _declared(catalogue: Catalogue, name: str, asked_by: str) -> FeatureView:
     """Return a declared view; an older major version is not declared."""
-    known = {view.name: view for view in catalogue.feature_views.values() if _base(view) == view.name}
+    from mlops_assets.catalog.feature_facts import declared_name
+
+    known = {view.name: view for view in catalogue.feature_views.values() if declared_name(view) == view.name}
     if name not in known:
         raise UnknownReference(kind="feature view", name=name, known=known, asked_by=asked_by)
     return known[name]
-
-
-def _base(view: FeatureView) -> str:
-    """Return the name of the declared view that an older major version belongs to, or its own."""
-    from mlops_assets.features.versions.releases import is_older_major
-    from mlops_assets.features.versions.schema_diff import pinned
-
-    return pinned(view.name)[0] if is_older_major(view) else view.name
 
 
 def _row(verdict: Verdict) -> dict[str, object]:

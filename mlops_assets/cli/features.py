@@ -52,7 +52,7 @@ def list_features(
 ) -> None:
     """List the feature views: where each stands, what is published of it, and what to mind before relying on it."""
     from mlops_assets.catalog.feature_facts import chosen, published_facts, state_of
-    from mlops_assets.features.lineage import BARS
+    from mlops_assets.market_data.bars import BARS
 
     services = services_of()
     states = services.feature_registry.states()
@@ -97,7 +97,7 @@ def list_features(
 def show(name: ViewOrColumn, as_json: AsJson = False) -> None:
     """Show a view or a column: what it is, its numbers, where it comes from, who uses it, what happened to it."""
     from mlops_assets.catalog.feature_facts import declared_name, find, published_facts
-    from mlops_assets.features.lineage import BARS
+    from mlops_assets.market_data.bars import BARS
 
     services = services_of()
     found = find(name, services.catalogue.feature_views, asked_by="mlops features show")

@@ -38,6 +38,7 @@ from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.lifecycle.registry import ModelRegistry
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.market_data.bars import BARS
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import snapshot_result
 from mlops_assets.orchestration.timing import (
@@ -48,8 +49,6 @@ from mlops_assets.orchestration.timing import (
 )
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
-
-BARS = "market/bars"
 
 
 def explanation_definitions(model: ModelSpec) -> dg.Definitions:

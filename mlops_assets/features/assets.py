@@ -11,7 +11,7 @@ import polars as pl
 from mlops_assets.features import plots
 from mlops_assets.features.freezing import publish_training_set
 from mlops_assets.features.knowledge import latest_known
-from mlops_assets.features.lineage import BARS, training_set_sources, view_sources
+from mlops_assets.features.lineage import training_set_sources, view_sources
 from mlops_assets.features.publication import publish_view
 from mlops_assets.features.registry import FeatureRegistry
 from mlops_assets.features.spec import KEY_COLUMNS, FeatureReference, FeatureView, TrainingSet
@@ -23,6 +23,7 @@ from mlops_assets.features.view_checks import view_checks
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.identity import Principal
+from mlops_assets.market_data.bars import BARS
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
 from mlops_assets.orchestration.timing import content_freshness, refresh_when_inputs_change

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import polars as pl
-
 from mlops_assets.features.activation import ActivationEvidence, examine
 from mlops_assets.features.registry import FeatureRegistry
 from mlops_assets.features.spec import FeatureView
@@ -27,7 +25,7 @@ def gather(
     stated = None if head is None else head.details.get("view_version")
     return examine(
         view,
-        None if head is None else pl.DataFrame(pl.from_arrow(snapshots.read(head))),
+        None if head is None else snapshots.frame(head),
         schema={} if head is None else head.schema,
         snapshot_fingerprint=None if head is None else head.fingerprint,
         snapshot_version=stated if isinstance(stated, str) else None,

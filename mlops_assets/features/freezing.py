@@ -111,7 +111,7 @@ def read_sources(
     return Sources(
         knowledge=read_knowledge(snapshots, bars),
         snapshots=dict(heads),
-        values={name: (view, _frame(snapshots, heads[name])) for name, view in views.items()},
+        values={name: (view, snapshots.frame(heads[name])) for name, view in views.items()},
     )
 
 
@@ -142,7 +142,3 @@ def _behind(dataset: str, made_from: Mapping[str, int], snapshots: SnapshotStore
 
 def _number(name: str) -> Column:
     return Column(name=name, type="float", description="")
-
-
-def _frame(snapshots: SnapshotStore, published: Snapshot) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(snapshots.read(published)))

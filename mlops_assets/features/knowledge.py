@@ -15,12 +15,12 @@ from datetime import datetime
 
 import polars as pl
 
+from mlops_assets.features.bar_rows import ROW
 from mlops_assets.features.spec import KEY_COLUMNS, FeatureView, Partition
 from mlops_assets.features.table_shape import expect_shape, expect_unique
 from mlops_assets.features.view import KEYS, compute_view, unavailable
 from mlops_assets.kernel.columns import Column
 
-_KEY = ("symbol", "date")
 _BAR_COLUMNS = (
     *KEY_COLUMNS,
     Column(name="is_index", type="boolean", description="Whether nobody can trade it."),
@@ -38,11 +38,11 @@ def latest_known(frame: pl.DataFrame) -> pl.DataFrame:
 def in_order(frame: pl.DataFrame) -> pl.DataFrame:
     """Return rows sorted by symbol, date and `known_at`; rows that are in order already are not touched."""
     later = pl.lit(value=False)
-    for name in reversed((*_KEY, "known_at")):
+    for name in reversed((*ROW, "known_at")):
         value = pl.col(name)
         later = (value > value.shift()) | ((value == value.shift()) & later)
     is_sorted = frame.select(later.slice(1).all()).item()
-    return frame if is_sorted else frame.sort(*_KEY, "known_at")
+    return frame if is_sorted else frame.sort(*ROW, "known_at")
 
 
 def known_as_of(frame: pl.DataFrame, at: datetime) -> pl.DataFrame:
@@ -188,9 +188,9 @@ class Known:
             _update(latest, first, changed, self.group)
         rows = pl.concat([first.with_columns(instant=pl.lit(None, pl.Datetime("us", "UTC"))), *moved])
         first_at = known._first_known()
-        if rows.select(_KEY).equals(first_at.select(_KEY)):  # nothing was learned out of order
+        if rows.select(ROW).equals(first_at.select(ROW)):  # nothing was learned out of order
             return rows.with_columns(known_at=first_at["first_at"]).select(*KEYS, *self.view.column_names)
-        return _timed(rows.join(first_at, on=_KEY, how="left", maintain_order="left"), self.view)
+        return _timed(rows.join(first_at, on=ROW, how="left", maintain_order="left"), self.view)
 
     def _of(self, groups: Collection[object]) -> Known:
         """Return what is needed for some groups alone: their rows, and the index."""
@@ -242,10 +242,10 @@ class Known:
 
     def _first_known(self) -> pl.DataFrame:
         """Return for each key when its values could first be known: `symbol, date, first_at`."""
-        own = self.bars.filter("is_first", ~pl.col("is_index")).select(*_KEY, "is_late", first_at="known_at")
+        own = self.bars.filter("is_first", ~pl.col("is_index")).select(*ROW, "is_late", first_at="known_at")
         for rows in self.upstream.values():
-            read = rows.filter("is_first").select(*_KEY, read_at="known_at")
-            own = own.join(read, on=_KEY, how="left", maintain_order="left")
+            read = rows.filter("is_first").select(*ROW, read_at="known_at")
+            own = own.join(read, on=ROW, how="left", maintain_order="left")
             own = own.with_columns(first_at=pl.max_horizontal("first_at", "read_at")).drop("read_at")
         if reads_index(self.view):
             index = self.index_rows.filter("is_first", ~pl.col("is_late")).select("date", index_at="known_at")
@@ -254,14 +254,14 @@ class Known:
         if self.group == "date":
             day_at = pl.col("first_at").filter(~pl.col("is_late")).max().over("date")
             own = own.with_columns(first_at=pl.max_horizontal("first_at", day_at))
-        return own.select(*_KEY, "first_at")
+        return own.select(*ROW, "first_at")
 
 
 def _marked(rows: pl.DataFrame, table: str) -> pl.DataFrame:
     """Sort rows by key and `known_at`, which no two may share, and mark the first of each key."""
     ordered = in_order(rows)
-    expect_unique(ordered, table=table, key=(*_KEY, "known_at"))
-    same = (pl.col(name).eq_missing(pl.col(name).shift()) for name in _KEY)
+    expect_unique(ordered, table=table, key=(*ROW, "known_at"))
+    same = (pl.col(name).eq_missing(pl.col(name).shift()) for name in ROW)
     return ordered.with_columns(is_first=~pl.all_horizontal(*same).fill_null(value=False))
 
 
@@ -276,7 +276,7 @@ def _is_news() -> pl.Expr:
 
 
 def _is_last_of_key(rows: pl.DataFrame) -> pl.Series:
-    same = (pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in _KEY)
+    same = (pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in ROW)
     return rows.select(last=~pl.all_horizontal(*same).fill_null(value=False))["last"]
 
 
@@ -301,12 +301,12 @@ def _by_group(
 
 def _moved(before: pl.DataFrame, now: pl.DataFrame, view: FeatureView) -> pl.DataFrame:
     """Return the rows of `now` that are new or differ from those before, and null rows for those that are gone."""
-    earlier = before.select(*_KEY, had_row=pl.lit(True), **{f"{name}__before": name for name in view.column_names})
+    earlier = before.select(*ROW, had_row=pl.lit(True), **{f"{name}__before": name for name in view.column_names})
     differs = (pl.col(name).ne_missing(pl.col(f"{name}__before")) for name in view.column_names)
-    compared = now.join(earlier, on=_KEY, how="left", maintain_order="left")
+    compared = now.join(earlier, on=ROW, how="left", maintain_order="left")
     changed = compared.filter(pl.col("had_row").is_null() | pl.any_horizontal(*differs)).select(now.columns)
     said = pl.any_horizontal(pl.col(view.column_names).is_not_null())
-    gone = before.join(now.select(_KEY), on=_KEY, how="anti", maintain_order="left").filter(said)
+    gone = before.join(now.select(ROW), on=ROW, how="anti", maintain_order="left").filter(said)
     nothing = (pl.lit(None, before.schema[name]).alias(name) for name in view.column_names)
     return pl.concat([changed, gone.with_columns(nothing)])
 
@@ -316,7 +316,7 @@ def _update(latest: dict[object, pl.DataFrame], first: pl.DataFrame, changed: pl
         name = rows[group][0]
         before = latest.get(name)
         before = first.filter(pl.col(group) == name) if before is None else before
-        latest[name] = pl.concat([before.join(rows.select(_KEY), on=_KEY, how="anti", maintain_order="left"), rows])
+        latest[name] = pl.concat([before.join(rows.select(ROW), on=ROW, how="anti", maintain_order="left"), rows])
 
 
 def _timed(rows: pl.DataFrame, view: FeatureView) -> pl.DataFrame:
@@ -324,12 +324,12 @@ def _timed(rows: pl.DataFrame, view: FeatureView) -> pl.DataFrame:
     early = pl.col("instant").is_null() | (pl.col("instant") <= pl.col("first_at"))
     return latest_by_time(
         rows.with_columns(known_at=pl.when(early).then("first_at").otherwise("instant")).sort(
-            *_KEY, "known_at", "instant", nulls_last=False
+            *ROW, "known_at", "instant", nulls_last=False
         )
     ).select(*KEYS, *view.column_names)
 
 
 def latest_by_time(rows: pl.DataFrame) -> pl.DataFrame:
     """Keep the last of neighbouring rows with the same key and `known_at`."""
-    same = (pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in (*_KEY, "known_at"))
+    same = (pl.col(name).eq_missing(pl.col(name).shift(-1)) for name in (*ROW, "known_at"))
     return rows.filter(~pl.all_horizontal(*same).fill_null(value=False))

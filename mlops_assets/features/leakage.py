@@ -15,13 +15,13 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from mlops_assets.features.bar_rows import ROW
 from mlops_assets.features.cuts import Cut, truncated
 from mlops_assets.features.look_ahead import known_with_upstream, with_superseded
 from mlops_assets.features.point_in_time import point_in_time_join
 from mlops_assets.features.spec import FeatureView, Fold, TrainingSet
 from mlops_assets.features.training_set import assemble
 
-_ROW = ("symbol", "date")
 _LABELS = ("forward_return", "label", "label_known_at")
 
 
@@ -104,7 +104,7 @@ def _misplaced(
         source = features.select(
             "symbol", "event_at", "known_at", *columns, source_event_at="event_at", source_known_at="known_at"
         )
-        asked = rows.select(*_ROW, at="known_at")
+        asked = rows.select(*ROW, at="known_at")
         traced = point_in_time_join(
             asked, source, columns=[*columns, "source_event_at", "source_known_at"], ttl=view.ttl, as_of=spec.as_of
         )
@@ -179,7 +179,7 @@ def _label_leaks(spec: TrainingSet, rows: pl.DataFrame, bars: pl.DataFrame) -> I
             date=row["date"],
             problem=f"it is said to be known at {row['label_known_at']}, which is not after {row['known_at']}",
         )
-    compared = rows.join(_labels_again(spec, bars), on=_ROW, how="left", maintain_order="left")
+    compared = rows.join(_labels_again(spec, bars), on=ROW, how="left", maintain_order="left")
     for name, again in (("label_known_at", "revealed_at"), ("forward_return", "return_again")):
         wrong = compared[name].ne_missing(compared[again]).arg_true()
         if len(wrong):
@@ -203,17 +203,17 @@ def _labels_again(spec: TrainingSet, bars: pl.DataFrame) -> pl.DataFrame:
         revealed_at="known_at",
         last_price="adjusted_close",
     )
-    pairs = told.select(*_ROW, "order").join(ahead, on=("symbol", "order"), how="left")
+    pairs = told.select(*ROW, "order").join(ahead, on=("symbol", "order"), how="left")
     prices = _prices(bars).rename({"known_at": "told_at"})
     start = (
-        pairs.join(prices, on=_ROW)
+        pairs.join(prices, on=ROW)
         .filter(pl.col("told_at") <= pl.col("revealed_at"))
         .sort("told_at")
-        .group_by(_ROW)
+        .group_by(ROW)
         .agg(first_price=pl.col("adjusted_close").last())
     )
-    return pairs.join(start, on=_ROW, how="left").select(
-        *_ROW, "revealed_at", return_again=pl.col("last_price") / pl.col("first_price") - 1
+    return pairs.join(start, on=ROW, how="left").select(
+        *ROW, "revealed_at", return_again=pl.col("last_price") / pl.col("first_price") - 1
     )
 
 
@@ -222,17 +222,17 @@ def _prices(bars: pl.DataFrame) -> pl.DataFrame:
     told = bars.filter(~pl.col("is_index"))
     if "superseded_at" in told.columns:
         told = told.filter(pl.col("superseded_at").is_null() | (pl.col("superseded_at") > pl.col("known_at")))
-    return told.select(*_ROW, "known_at", "adjusted_close")
+    return told.select(*ROW, "known_at", "adjusted_close")
 
 
 def _told(bars: pl.DataFrame, spec: TrainingSet) -> pl.DataFrame:
     """Return the bars in the order in which they were first told, numbered; one told after a later bar is none."""
-    first = _prices(bars).sort("known_at").group_by(_ROW).first()
+    first = _prices(bars).sort("known_at").group_by(ROW).first()
     if spec.as_of is not None:
         first = first.filter(pl.col("known_at") <= spec.as_of)
     newest = first.sort("known_at", "date").with_columns(newest=pl.col("date").cum_max().over("symbol"))
     together = newest.with_columns(newest=pl.col("newest").max().over("symbol", "known_at"))
-    in_order = together.filter(pl.col("date") == pl.col("newest")).sort(*_ROW)
+    in_order = together.filter(pl.col("date") == pl.col("newest")).sort(*ROW)
     return in_order.with_columns(order=pl.int_range(pl.len(), dtype=pl.Int64).over("symbol"))
 
 
@@ -275,7 +275,7 @@ def _unlike_then(
     expected = rows.filter(pl.col("known_at") <= cut.at)
     is_known = (expected["label_known_at"] <= cut.at).fill_null(value=False)
     expected = expected.with_columns(pl.when(is_known).then(pl.col(name)).alias(name) for name in _LABELS)
-    if not expected.select(_ROW).equals(past.select(_ROW)):
+    if not expected.select(ROW).equals(past.select(ROW)):
         problem = f"{expected.height} rows stand before the cut after {cut.date}, {past.height} could be built then"
         return expected.height, [Leak(column="(rows)", symbol="(all)", date=cut.date, problem=problem)]
     leaks = list[Leak]()

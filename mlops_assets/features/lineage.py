@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from mlops_assets.features.spec import Feature, FeatureView, TrainingSet
-
-BARS = "market/bars"
+from mlops_assets.market_data.bars import BARS
 
 ColumnSources = Mapping[str, list[tuple[str, str]]]
 """For each column, the datasets and columns it is computed from, sorted."""

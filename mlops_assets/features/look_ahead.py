@@ -13,13 +13,13 @@ from datetime import date
 
 import polars as pl
 
+from mlops_assets.features.bar_rows import ROW
 from mlops_assets.features.cuts import Cut, choose_cuts, sessions_of, truncated
 from mlops_assets.features.knowledge import compute_known
 from mlops_assets.features.spec import FeatureView
 
 ROWS = "(rows)"
 """Stands for a column's name where rows are missing or too many."""
-_ROW = ("symbol", "date")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def certify(
     read, told = views or {}, with_superseded(bars)
     computed = dict[str, pl.DataFrame]()
     now = known_with_upstream(view, read, told, computed)
-    judged = now if published is None else published.sort(*_ROW, "known_at")
+    judged = now if published is None else published.sort(*ROW, "known_at")
     cuts = choose_cuts(
         told, now, view.column_names, inputs=_inputs(view, told, computed), random_cuts=random_cuts, seed=seed
     )
@@ -124,14 +124,14 @@ def _inputs(view: FeatureView, bars: pl.DataFrame, computed: Mapping[str, pl.Dat
     stocks = bars.filter(~pl.col("is_index"))
     numbers = [name for name, kind in bars.schema.items() if kind.is_numeric()]
     upstream = [
-        computed[name].select(*_ROW, *(one.column for one in view.upstream if one.view == name))
+        computed[name].select(*ROW, *(one.column for one in view.upstream if one.view == name))
         for name in view.upstream_views
     ]
-    return [stocks.select(*_ROW, *numbers), *upstream]
+    return [stocks.select(*ROW, *numbers), *upstream]
 
 
 def _differences(view: FeatureView, cut: Cut, expected: pl.DataFrame, past: pl.DataFrame) -> list[Peek]:
-    if not expected.select(_ROW).equals(past.select(_ROW)):
+    if not expected.select(ROW).equals(past.select(ROW)):
         return [_row_difference(view, cut, expected, past)]
     found = list[Peek]()
     for name in ("known_at", *view.column_names):
@@ -144,8 +144,8 @@ def _differences(view: FeatureView, cut: Cut, expected: pl.DataFrame, past: pl.D
 
 
 def _row_difference(view: FeatureView, cut: Cut, expected: pl.DataFrame, past: pl.DataFrame) -> Peek:
-    here, there = (one.group_by(_ROW).len().sort(*_ROW) for one in (expected, past))
-    counts = here.join(there, on=_ROW, how="full", coalesce=True, suffix="_then").sort(*_ROW).fill_null(0)
+    here, there = (one.group_by(ROW).len().sort(*ROW) for one in (expected, past))
+    counts = here.join(there, on=ROW, how="full", coalesce=True, suffix="_then").sort(*ROW).fill_null(0)
     row = counts.filter(pl.col("len") != pl.col("len_then")).row(0, named=True)
     return _peek(view, cut, ROWS, row, f"there {row['len']} times", f"there {row['len_then']} times")
 

@@ -173,7 +173,7 @@ def _lacking(previous: Snapshot) -> Mapping[str, tuple[str, ...]] | None:
 
 def _known(view: FeatureView, snapshots: SnapshotStore, inputs: Inputs) -> Known:
     bars = read_knowledge(snapshots, inputs.bars, bar_columns(view)).rows
-    values = {name: _frame(snapshots, one, columns_read(view, name)) for name, one in inputs.upstream.items()}
+    values = {name: snapshots.frame(one, columns_read(view, name)) for name, one in inputs.upstream.items()}
     return Known.of(view, bars, values)
 
 
@@ -231,7 +231,7 @@ def _with_files(chunks: Sequence[pl.DataFrame], held: Sequence[_Chunk]) -> list[
 def _held(snapshots: SnapshotStore, previous: Snapshot) -> list[_Chunk] | None:
     """Return the chunks of the last snapshot, or None if its files are damaged."""
     try:
-        rows = _frame(snapshots, previous)
+        rows = snapshots.frame(previous)
     except IntegrityViolation:
         return None
     ends = accumulate(file.row_count for file in previous.files)
@@ -239,7 +239,3 @@ def _held(snapshots: SnapshotStore, previous: Snapshot) -> list[_Chunk] | None:
         _Chunk(rows=rows.slice(end - file.row_count, file.row_count), file=file)
         for file, end in zip(previous.files, ends, strict=True)
     ]
-
-
-def _frame(snapshots: SnapshotStore, published: Snapshot, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    return pl.DataFrame(snapshots.read(published, columns))

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from mlops_assets.features.bar_rows import ROW
 from mlops_assets.features.spec import FeatureView, Fold
 from mlops_assets.kernel.columns import Column
-from mlops_assets.market_data.checks import Finding
+from mlops_assets.market_data.checks import Finding, listed
 
 MOST_NULLS = 0.05
 """The share of rows after warm-up in which a column may have no value: what a formula can't say, such as 0 / 0."""
 
-_ROW = ("symbol", "date")
 _SHOWN = 10
 _JUDGED_SESSIONS = 252
 _TRAILING_SESSIONS = 63
@@ -65,25 +65,25 @@ def fold_overlaps(rows: pl.DataFrame) -> list[str]:
 
 def keys_are_unique(rows: pl.DataFrame) -> Finding:
     """Judge whether every symbol, date and instant of knowledge occurs once, with none of them missing."""
-    key = (*_ROW, "known_at")
+    key = (*ROW, "known_at")
     missing = rows.filter(pl.any_horizontal(pl.col(key).is_null()))
     twice = rows.group_by(key).len().filter(pl.col("len") > 1).sort(key)
     bad = missing if twice.is_empty() else twice
-    words = f"{rows.height:,} rows, each with a key of its own" if bad.is_empty() else f"bad keys: {_listed(bad)}"
+    words = f"{rows.height:,} rows, each with a key of its own" if bad.is_empty() else f"bad keys: {listed(bad)}"
     numbers: dict[str, int | str] = {"repeated_keys": twice.height, "missing_keys": missing.height}
     return Finding(is_passed=bad.is_empty(), words=words, numbers=numbers)
 
 
 def complete_against_bars(rows: pl.DataFrame, bars: pl.DataFrame) -> Finding:
     """Judge whether each bar that was ever told of a stock has a row, and each row such a bar."""
-    expected = bars.filter(~pl.col("is_index")).select(_ROW).unique()
-    missing = expected.join(rows.select(_ROW), on=_ROW, how="anti").sort(_ROW)
-    foreign = rows.select(_ROW).unique().join(expected, on=_ROW, how="anti").sort(_ROW)
+    expected = bars.filter(~pl.col("is_index")).select(ROW).unique()
+    missing = expected.join(rows.select(ROW), on=ROW, how="anti").sort(ROW)
+    foreign = rows.select(ROW).unique().join(expected, on=ROW, how="anti").sort(ROW)
     words = f"each of {expected.height:,} bars has its row"
     if not missing.is_empty():
-        words = f"bars without a row: {_listed(missing)}"
+        words = f"bars without a row: {listed(missing)}"
     elif not foreign.is_empty():
-        words = f"rows without a bar: {_listed(foreign)}"
+        words = f"rows without a bar: {listed(foreign)}"
     numbers: dict[str, int | str] = {"missing_rows": missing.height, "foreign_rows": foreign.height}
     return Finding(is_passed=missing.is_empty() and foreign.is_empty(), words=words, numbers=numbers)
 
@@ -178,17 +178,17 @@ def past_is_kept(before: pl.DataFrame, now: pl.DataFrame, columns: Sequence[str]
     What was restated since has rows of its own, with the instant it was learned: they are counted and do no harm.
     Leave out columns in units of price: a source that re-bases its adjusted prices rewrites them with every dividend.
     """
-    key = (*_ROW, "known_at")
+    key = (*ROW, "known_at")
     compared = before.select(*key, *columns).join(
         now.select(*key, *columns, is_there=pl.lit(value=True)), on=key, how="left", suffix="__now"
     )
     gone = compared.filter(pl.col("is_there").is_null())
     moved = {name: compared.filter(pl.col("is_there") & _moved(name, compared.schema[name])).height for name in columns}
     rewritten = {name: count for name, count in moved.items() if count}
-    restated = now.join(before.select(_ROW).unique(), on=_ROW, how="semi").height - before.height + gone.height
+    restated = now.join(before.select(ROW).unique(), on=ROW, how="semi").height - before.height + gone.height
     words = f"{before.height:,} rows of the snapshot before are unchanged; {restated:,} were restated since"
     if not gone.is_empty():
-        words = f"rows of the snapshot before are gone: {_listed(gone.sort(key))}"
+        words = f"rows of the snapshot before are gone: {listed(gone.sort(key))}"
     elif rewritten:
         words = "values of the past were rewritten: " + ", ".join(f"{one} in {n:,}" for one, n in rewritten.items())
     numbers: dict[str, int | str] = {
@@ -206,8 +206,3 @@ def _moved(name: str, kind: pl.DataType) -> pl.Expr:
         return before.ne_missing(now)
     far = (before - now).abs() > _SAME_NUMBER * pl.max_horizontal(before.abs(), now.abs(), pl.lit(1e-300))
     return far.fill_null(value=False) | (before.is_null() != now.is_null())
-
-
-def _listed(rows: pl.DataFrame) -> str:
-    shown = [f"{symbol} {day}" for symbol, day in rows.select(_ROW).head(_SHOWN).iter_rows()]
-    return ", ".join(shown) + (f" and {rows.height - _SHOWN:,} more" if rows.height > _SHOWN else "")

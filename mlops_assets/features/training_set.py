@@ -12,7 +12,7 @@ from datetime import date, datetime
 
 import polars as pl
 
-from mlops_assets.features.bar_rows import KEYS
+from mlops_assets.features.bar_rows import KEYS, ROW
 from mlops_assets.features.point_in_time import point_in_time_join
 from mlops_assets.features.spec import KEY_COLUMNS, Feature, FeatureView, Fold, Folds, Label, TrainingSet
 from mlops_assets.features.table_shape import MalformedTable, expect_shape
@@ -20,7 +20,6 @@ from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.errors import InvalidDeclaration, PlatformError, UnknownReference
 from mlops_assets.kernel.fingerprint import Json
 
-_ROW = ("symbol", "date")
 _LEARNABLE = ("float", "integer", "boolean")
 _BAR_COLUMNS = (
     *KEY_COLUMNS,
@@ -63,12 +62,12 @@ def build_training_set(
         MissingColumns, MalformedTable: if an input is not of its shape.
     """
     check_features(spec, {name: view for name, (view, _) in values.items()})
-    expect_shape(bars, table="market/bars", columns=_BAR_COLUMNS, key=(*_ROW, "known_at"))
+    expect_shape(bars, table="market/bars", columns=_BAR_COLUMNS, key=(*ROW, "known_at"))
     _expect_prices(bars)
     for name in spec.views:
         view, rows = values[name]
         used = _used(spec, view)
-        expect_shape(rows, table=view.dataset, columns=(*KEY_COLUMNS, *used), key=(*_ROW, "known_at"))
+        expect_shape(rows, table=view.dataset, columns=(*KEY_COLUMNS, *used), key=(*ROW, "known_at"))
         _refuse_unavailable(spec, view, rows, used, (lacking or {}).get(name, {}))
     return assemble(spec, bars, values)
 
@@ -146,7 +145,7 @@ def query_of(spec: TrainingSet, views: Mapping[str, FeatureView], versions: Mapp
 def _expect_prices(bars: pl.DataFrame) -> None:
     """Check that a label can be made from every price that is there; a missing one gives none."""
     price = pl.col("adjusted_close")
-    bad = bars.filter(~price.is_finite() | (price <= 0)).sort(*_ROW)
+    bad = bars.filter(~price.is_finite() | (price <= 0)).sort(*ROW)
     if not bad.is_empty():
         first = bad.row(0, named=True)
         raise MalformedTable(
@@ -184,7 +183,7 @@ def _versions(bars: pl.DataFrame) -> pl.DataFrame:
 
 def _first_told(versions: pl.DataFrame, as_of: datetime | None) -> pl.DataFrame:
     """Return the bars as they were first told, sorted by symbol and date, without those told out of order."""
-    first = versions.unique(_ROW, keep="first", maintain_order=True)
+    first = versions.unique(ROW, keep="first", maintain_order=True)
     if as_of is not None:
         first = first.filter(pl.col("known_at") <= as_of)
     later_known_at = pl.col("known_at").shift(-1).cum_min(reverse=True).over("symbol")
@@ -224,7 +223,7 @@ def _with_corrected_base(ahead: pl.DataFrame, versions: pl.DataFrame) -> pl.Data
             told,
             left_on="label_known_at",
             right_on="told_at",
-            by=list(_ROW),
+            by=list(ROW),
             strategy="backward",
             check_sortedness=False,  # both sides are sorted here; polars can't check it within groups
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import dagster as dg
-import polars as pl
 
 from mlops_assets.features.freezing import Sources, sources_behind
 from mlops_assets.features.leakage import find_leaks
@@ -14,7 +13,7 @@ from mlops_assets.features.spec import FeatureView, TrainingSet
 from mlops_assets.features.view_checks import bars_behind
 from mlops_assets.orchestration.declared import key
 from mlops_assets.orchestration.timing import check_when_refreshed
-from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotStore
+from mlops_assets.storage.parquet.snapshots import SnapshotStore
 
 _SHOWN = 20
 
@@ -38,7 +37,7 @@ def training_set_checks(spec: TrainingSet, views: Mapping[str, FeatureView]) -> 
         other_bars, other_versions = list(_of_other_bars(sources, snapshots)), list(_of_other_versions(sources, views))
         report = find_leaks(
             spec,
-            _frame(snapshots, published),
+            snapshots.frame(published),
             sources.knowledge.rows,
             sources.values,
             views,
@@ -73,7 +72,7 @@ def training_set_checks(spec: TrainingSet, views: Mapping[str, FeatureView]) -> 
         description="No label of a fold reaches into the next.",
     )
     def folds_do_not_touch(snapshots: dg.ResourceParam[SnapshotStore]) -> dg.AssetCheckResult:
-        overlaps = fold_overlaps(_frame(snapshots, snapshots.head(spec.dataset)))
+        overlaps = fold_overlaps(snapshots.frame(snapshots.head(spec.dataset)))
         return dg.AssetCheckResult(passed=not overlaps, metadata={"overlaps": overlaps})
 
     return [nothing_known_later, folds_do_not_touch]
@@ -95,7 +94,3 @@ def _of_other_versions(sources: Sources, views: Mapping[str, FeatureView]) -> It
     for name, version in sources.versions.items():
         if version != views[name].version:
             yield f"{sources.snapshots[name].id} was computed by version {version} of {name}, not by the declared one"
-
-
-def _frame(snapshots: SnapshotStore, published: Snapshot) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(snapshots.read(published)))

@@ -72,7 +72,7 @@ class _Published:
 
     @cached_property
     def rows(self) -> pl.DataFrame:
-        return _frame(self.snapshots, self.snapshot)
+        return self.snapshots.frame(self.snapshot)
 
     @cached_property
     def latest(self) -> pl.DataFrame:
@@ -134,7 +134,7 @@ def _look_ahead(view: FeatureView, views: Mapping[str, FeatureView]) -> dg.Asset
             computed,
             read_knowledge(snapshots, bars).rows,
             views,
-            published=_frame(snapshots, head),
+            published=snapshots.frame(head),
             seed=int(head.fingerprint[:8], 16),
         )
         cuts = [cut.date.isoformat() for cut in certificate.cuts]
@@ -295,7 +295,7 @@ def _past_is_kept(published: _Published) -> Finding:
     if (before := published.before) is None:
         return Finding(is_passed=True, words="there is no snapshot before that the same code made")
     comparable = [column.name for column in published.view.columns if column.unit != "USD"]
-    return quality.past_is_kept(_frame(published.snapshots, before), published.rows, comparable)
+    return quality.past_is_kept(published.snapshots.frame(before), published.rows, comparable)
 
 
 def _served_by_duckdb(published: _Published) -> Finding:
@@ -341,10 +341,6 @@ def _online_equals_offline(published: _Published) -> Finding:
 
 def _words_of(peeks: Sequence[str], rows: int, cuts: int) -> str:
     return peeks[0] if peeks else f"{rows:,} rows compared over {cuts} cuts, and none moved"
-
-
-def _frame(snapshots: SnapshotStore, published: Snapshot) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(snapshots.read(published)))
 
 
 def _rule(judge: Callable[[_Published], Finding], description: str, *, blocking: bool = False) -> _Rule:

@@ -87,7 +87,7 @@ def drift_definitions(view: FeatureView, model: ModelSpec) -> dg.Definitions:
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
         source = snapshots.head(view.dataset)
-        rows = latest_known(_frame(snapshots, source))
+        rows = latest_known(snapshots.frame(source))
         result = drift.measure(rows, features, train_until=train_until, monitoring=model.monitoring)
         provenance = Provenance(code_version=version, inputs={view.dataset: source.fingerprint})
         published = snapshots.publish(dataset, drift.as_table(result), provenance=provenance, actor=actor.name)
@@ -306,7 +306,3 @@ def _look_ahead(instance: dg.DagsterInstance, view: str) -> LookAheadFound | Non
         cuts=tuple(cast("list[str]", evaluation.metadata["cuts"].value)),
         rows_compared=cast("int", evaluation.metadata["rows_compared"].value),
     )
-
-
-def _frame(snapshots: SnapshotStore, published: Snapshot) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(snapshots.read(published)))

@@ -232,7 +232,7 @@ def _bar_checks() -> list[dg.AssetChecksDefinition]:
 
 def _stored(snapshots: SnapshotStore) -> pl.DataFrame:
     columns = [column.name for column in BAR_COLUMNS if column.name not in {"event_at", "known_at"}]
-    return pl.DataFrame(snapshots.read(snapshots.head(BARS), columns))
+    return snapshots.frame(snapshots.head(BARS), columns)
 
 
 def _result(finding: checks.Finding, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:

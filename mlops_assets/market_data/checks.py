@@ -26,7 +26,7 @@ class Finding:
 def no_duplicate_keys(bars: pl.DataFrame) -> Finding:
     """Judge whether every (symbol, date) occurs once."""
     twice = bars.group_by(KEY).len().filter(pl.col("len") > 1).sort(KEY)
-    words = f"{bars.height:,} bars, one per symbol and day" if twice.is_empty() else f"more than once: {_listed(twice)}"
+    words = f"{bars.height:,} bars, one per symbol and day" if twice.is_empty() else f"more than once: {listed(twice)}"
     return Finding(is_passed=twice.is_empty(), words=words, numbers={"duplicate_keys": twice.height})
 
 
@@ -38,7 +38,7 @@ def prices_are_valid(bars: pl.DataFrame) -> Finding:
         | pl.any_horizontal(~price.is_finite() | (price <= 0)).fill_null(False)
         | (pl.col("high") < pl.col("low")).fill_null(False)
     )
-    words = "every price is finite and positive" if bad.is_empty() else f"invalid prices: {_listed(bad)}"
+    words = "every price is finite and positive" if bad.is_empty() else f"invalid prices: {listed(bad)}"
     return Finding(is_passed=bad.is_empty(), words=words, numbers={"invalid_rows": bad.height})
 
 
@@ -50,7 +50,7 @@ def latest_trading_day_present(bars: pl.DataFrame, *, expected: date, history_en
     words = (
         f"every symbol reaches {expected} ({why})"
         if late.is_empty()
-        else f"{expected} is expected ({why}), but these end earlier: {_listed(late)}"
+        else f"{expected} is expected ({why}), but these end earlier: {listed(late)}"
     )
     return Finding(is_passed=late.is_empty(), words=words, numbers={"expected": str(expected), "late": late.height})
 
@@ -58,12 +58,13 @@ def latest_trading_day_present(bars: pl.DataFrame, *, expected: date, history_en
 def complete_against_calendar(bars: pl.DataFrame, schedule: pl.DataFrame) -> Finding:
     """Judge whether a symbol has a bar for each session between its first and its last."""
     gaps = find_gaps(bars, schedule)
-    words = "no session is missing" if gaps.is_empty() else f"missing: {_listed(gaps)}"
+    words = "no session is missing" if gaps.is_empty() else f"missing: {listed(gaps)}"
     return Finding(
         is_passed=gaps.is_empty(), words=words, numbers={"gaps": gaps.height, "symbols": gaps["symbol"].n_unique()}
     )
 
 
-def _listed(rows: pl.DataFrame) -> str:
+def listed(rows: pl.DataFrame) -> str:
+    """Name the first rows by symbol and date, and how many more there are."""
     shown = [f"{symbol} {day}" for symbol, day in rows.select(KEY).head(_SHOWN).iter_rows()]
     return ", ".join(shown) + (f" and {rows.height - _SHOWN:,} more" if rows.height > _SHOWN else "")

@@ -15,8 +15,6 @@ from mlops_assets.market_data.restatements import RESTATEMENT_COLUMNS, RESTATEME
 from mlops_assets.storage.parquet.snapshots import Snapshot
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from mlops_assets.kernel.fingerprint import Json
 
 _KEYS = ("symbol", "date", "known_at")
@@ -32,7 +30,7 @@ class Store(Protocol):
 
     def get(self, dataset: str, version: int) -> Snapshot: ...
 
-    def read(self, published: Snapshot, columns: Sequence[str] | None = None) -> pa.Table: ...
+    def frame(self, published: Snapshot, columns: Sequence[str] | None = None) -> pl.DataFrame: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,4 +119,4 @@ def _empty() -> pl.DataFrame:
 def _frame(store: Store, published: Snapshot, columns: Collection[str] | None = None) -> pl.DataFrame:
     wanted = {column.name for column in (*BAR_COLUMNS, *RESTATEMENT_COLUMNS)}
     wanted &= wanted if columns is None else {*columns}
-    return pl.DataFrame(store.read(published, [name for name in published.schema if name in wanted]))
+    return store.frame(published, [name for name in published.schema if name in wanted])

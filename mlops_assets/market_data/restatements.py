@@ -14,6 +14,7 @@ import polars as pl
 from mlops_assets.kernel.columns import Column
 from mlops_assets.market_data.bars import BAR_COLUMNS
 from mlops_assets.market_data.sources import VALUE_COLUMNS
+from mlops_assets.market_data.validation import KEY
 
 RESTATEMENTS = "market/restatements"
 
@@ -27,7 +28,6 @@ RESTATEMENT_COLUMNS: tuple[Column, ...] = (
     ),
 )
 
-_KEY = ("symbol", "date")
 _NAMES = tuple(column.name for column in BAR_COLUMNS)
 _COMPARED = (*VALUE_COLUMNS, "is_index")
 _REBASING_ROWS = 3  # fewer rows may share a factor by chance
@@ -79,7 +79,7 @@ def revise(read: pl.DataFrame, held: Held | None, *, read_at: datetime) -> Revis
     """
     if held is None:
         empty = read.head(0).with_columns(superseded_at=pl.lit(None, pl.Datetime("us", "UTC")))
-        return Revision(bars=read, superseded=empty, restated=0, late=0, rebased=0, vanished=read.head(0).select(_KEY))
+        return Revision(bars=read, superseded=empty, restated=0, late=0, rebased=0, vanished=read.head(0).select(KEY))
     before = _as_promised(held, read)
     compared = _compare(read, before, held)
     bases = _bases(compared)
@@ -94,15 +94,15 @@ def revise(read: pl.DataFrame, held: Held | None, *, read_at: datetime) -> Revis
         .with_columns(is_news=(pl.col("is_restated") | pl.col("is_late")) & (now > pl.coalesce("held_at", "known_at")))
         .with_columns(known_at=pl.when("is_news").then(now).otherwise(pl.coalesce("held_at", "known_at")))
     )
-    gone = before.join(read.select(_KEY), on=_KEY, how="anti")
-    replaced = before.join(judged.filter("is_restated", "is_news").select(_KEY), on=_KEY, how="semi")
+    gone = before.join(read.select(KEY), on=KEY, how="anti")
+    replaced = before.join(judged.filter("is_restated", "is_news").select(KEY), on=KEY, how="semi")
     stopped = pl.concat([replaced, gone]).filter(pl.col("known_at") < now).with_columns(superseded_at=now)
     superseded = (
         pl.concat([held.superseded.select(stopped.columns), stopped])
         .join(bases, on="symbol", how="left")
         .with_columns(adjusted_close=pl.col("adjusted_close") * pl.col("factor").fill_null(1.0))
         .select(*_NAMES, "superseded_at")
-        .sort(*_KEY, "known_at", "superseded_at")
+        .sort(*KEY, "known_at", "superseded_at")
     )
     return Revision(
         bars=judged.select(_NAMES),
@@ -110,13 +110,13 @@ def revise(read: pl.DataFrame, held: Held | None, *, read_at: datetime) -> Revis
         restated=judged.filter("is_restated").height,
         late=judged.filter("is_late", "is_news").height,
         rebased=judged.filter("is_rebased", "is_changed").height,
-        vanished=gone.select(_KEY).sort(_KEY),
+        vanished=gone.select(KEY).sort(KEY),
     )
 
 
 def _as_promised(held: Held, read: pl.DataFrame) -> pl.DataFrame:
     """Return the held bars; those known as the source promised follow its present promise where it has changed."""
-    promised = read.select(*_KEY, promised_at="known_at")
+    promised = read.select(*KEY, promised_at="known_at")
     was_promised = (
         pl.lit(True)  # before the lag was recorded, nothing was ever restated
         if held.publication_lag is None
@@ -125,7 +125,7 @@ def _as_promised(held: Held, read: pl.DataFrame) -> pl.DataFrame:
     known_at = pl.when(was_promised).then(pl.coalesce("promised_at", "known_at")).otherwise("known_at")
     return (
         held.bars.select(_NAMES)
-        .join(promised, on=_KEY, how="left", maintain_order="left")
+        .join(promised, on=KEY, how="left", maintain_order="left")
         .with_columns(known_at=known_at)
         .select(_NAMES)
     )
@@ -133,17 +133,17 @@ def _as_promised(held: Held, read: pl.DataFrame) -> pl.DataFrame:
 
 def _compare(read: pl.DataFrame, before: pl.DataFrame, held: Held) -> pl.DataFrame:
     """Set each row that was read beside the one that was held and say what differs."""
-    earlier = before.select(*_KEY, held_at="known_at", **{f"held_{name}": name for name in _COMPARED})
+    earlier = before.select(*KEY, held_at="known_at", **{f"held_{name}": name for name in _COMPARED})
     starts = before.group_by("symbol").agg(first=pl.col("date").min())
     source_had = pl.lit(before["date"].max(), pl.Date)
-    returning = held.superseded.select(_KEY).unique().with_columns(was_known=pl.lit(True))
+    returning = held.superseded.select(KEY).unique().with_columns(was_known=pl.lit(True))
     differs = {name: pl.col(name).ne_missing(pl.col(f"held_{name}")) for name in _COMPARED}
     is_held = pl.col("held_at").is_not_null()
     others = [expr for name, expr in differs.items() if name != "adjusted_close"]
     return (
-        read.join(earlier, on=_KEY, how="left", maintain_order="left")
+        read.join(earlier, on=KEY, how="left", maintain_order="left")
         .join(starts, on="symbol", how="left", maintain_order="left")
-        .join(returning, on=_KEY, how="left", maintain_order="left")
+        .join(returning, on=KEY, how="left", maintain_order="left")
         .with_columns(
             is_changed=is_held & pl.any_horizontal(*differs.values()),
             is_price_only=is_held & ~pl.any_horizontal(*others),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mlops_assets.cli.app import main
 from mlops_assets.kernel.clock import SystemClock
 from tests.rest.client import Services, publish, request_deployment, seal_report, services_in
 
@@ -22,25 +19,6 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     seal_report(made)
     request_deployment(made)
     return made
-
-
-class Answer:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def mlops(capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: str) -> Answer:
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return Answer(code, captured.out, captured.err)
-
-    return run
 
 
 LISTINGS = [

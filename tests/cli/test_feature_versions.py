@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mlops_assets.cli.app import main
 from mlops_assets.kernel.clock import SystemClock
 from tests.features.catalogues import PACE, Views
 from tests.rest.client import services_in
@@ -16,23 +13,10 @@ from tests.rest.client import services_in
 WIDER = {**PACE, "slower": 'pl.col("adjusted_close").pct_change(9)'}
 
 
-class Answer:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def mlops(capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: str) -> Answer:
-        code = main(("features", *arguments))
-        captured = capsys.readouterr()
-        return Answer(code, captured.out, captured.err)
-
-    return run
+def mlops(mlops):
+    """Run `mlops features …`."""
+    return lambda *arguments: mlops("features", *arguments)
 
 
 @pytest.fixture

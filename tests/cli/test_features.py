@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -15,7 +13,6 @@ import sqlalchemy as sa
 
 from mlops_assets import settings
 from mlops_assets.catalog.feature_users import readers_of
-from mlops_assets.cli.app import main
 from mlops_assets.features.view import compute_view
 from mlops_assets.kernel.clock import SystemClock
 from mlops_assets.settings import load_settings
@@ -75,23 +72,10 @@ VIEW = FeatureView(
 '''
 
 
-class Answer:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture
-def mlops(capsys: pytest.CaptureFixture[str]):
-    def run(*arguments: str) -> Answer:
-        code = main(("features", *arguments))
-        captured = capsys.readouterr()
-        return Answer(code, captured.out, captured.err)
-
-    return run
+def mlops(mlops):
+    """Run `mlops features …`."""
+    return lambda *arguments: mlops("features", *arguments)
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mlops_assets.features.bar_rows import ROW
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.features.versions.schema_diff import Golden, Total
 from mlops_assets.features.view import with_upstream
 from mlops_assets.kernel.fingerprint import Json, fingerprint
 
 _SESSIONS = 400
-_ROW = ("symbol", "date")
 _KEPT_VALUES = 5_000
 _FEWEST_ROWS = 120
 
@@ -45,12 +45,12 @@ def reference_bars(seed: int = 20240102) -> pl.DataFrame:
     bars = pl.concat(frames)
     suspended = (pl.col("symbol") == "REFC") & pl.col("date").is_between(days[200], days[211])
     unlisted = (pl.col("symbol") == "REFD") & (pl.col("date") < days[60])
-    return bars.filter(~(suspended | unlisted)).sort(*_ROW)
+    return bars.filter(~(suspended | unlisted)).sort(*ROW)
 
 
 def golden(view: FeatureView, views: Mapping[str, FeatureView], bars: pl.DataFrame) -> Golden:
     """Compute a view and those it reads on the reference bars: every row, and the totals of each column."""
-    values = with_upstream(view, views, bars).select(*_ROW, *view.column_names)
+    values = with_upstream(view, views, bars).select(*ROW, *view.column_names)
     return Golden(rows=values, totals={name: total(values[name]) for name in view.column_names})
 
 
@@ -67,14 +67,12 @@ def total(values: pl.Series) -> Total:
 
 def kept_rows(values: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of a view that a release keeps: around every split, dividend and gap, and evenly in between."""
-    wanted = max(_FEWEST_ROWS, _KEPT_VALUES // max(values.width - len(_ROW), 1))
+    wanted = max(_FEWEST_ROWS, _KEPT_VALUES // max(values.width - len(ROW), 1))
     if values.height <= wanted:
         return values
     near = pl.any_horizontal(pl.col("is_event").shift(shift).over("symbol") for shift in (-1, 0, 1, 2))
-    events = (
-        bars.sort(*_ROW).with_columns(is_event=_is_event()).select(*_ROW, near.fill_null(value=False).alias("keep"))
-    )
-    numbered = values.join(events, on=_ROW, how="left").sort(*_ROW).with_row_index("row")
+    events = bars.sort(*ROW).with_columns(is_event=_is_event()).select(*ROW, near.fill_null(value=False).alias("keep"))
+    numbered = values.join(events, on=ROW, how="left").sort(*ROW).with_row_index("row")
     chosen = set(numbered.filter("keep")["row"].to_list())
     chosen |= {round(step * (values.height - 1) / (wanted - 1)) for step in range(wanted)}
     return numbered.filter(pl.col("row").is_in(sorted(chosen))).select(values.columns)

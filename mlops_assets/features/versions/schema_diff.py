@@ -16,6 +16,7 @@ from enum import IntEnum
 
 import polars as pl
 
+from mlops_assets.features.bar_rows import ROW
 from mlops_assets.features.spec import KEY_COLUMNS, Feature, FeatureView
 from mlops_assets.kernel.fingerprint import Json, fingerprint
 from mlops_assets.kernel.semantic_version import parse_version
@@ -24,7 +25,6 @@ TOLERANCE = 1e-9
 """How far a value may move, relative to itself."""
 _FLOOR = 1e-12
 """The same, relative to the largest value of the column: for differences that are zero but for rounding."""
-_ROW = ("symbol", "date")
 _PINNED = re.compile(r"(?P<view>.+)_v(?P<major>\d+)")
 
 
@@ -273,8 +273,8 @@ def _of_promise(old: ColumnDescription, new: ColumnDescription) -> Iterator[Diff
 
 
 def _of_values(name: str, was: Golden, now: Golden) -> Iterator[Difference]:
-    joined = was.rows.select(*_ROW, was=name).join(now.rows.select(*_ROW, now=name), on=_ROW, how="left")
-    rows = joined.filter(moved(joined["was"], joined["now"])).sort(*_ROW)
+    joined = was.rows.select(*ROW, was=name).join(now.rows.select(*ROW, now=name), on=ROW, how="left")
+    rows = joined.filter(moved(joined["was"], joined["now"])).sort(*ROW)
     if rows.height:
         first = rows.row(0, named=True)
         yield Difference(
@@ -310,10 +310,10 @@ def _of_source(old: ColumnDescription, new: ColumnDescription, *, is_comparable:
 
 def _renamed_to(name: str, added: Sequence[str], was: Golden, now: Golden) -> str | None:
     """Return the added column that holds the values of the removed one."""
-    old = was.rows.sort(*_ROW)[name]
+    old = was.rows.sort(*ROW)[name]
     if old.null_count() == old.len():
         return None
-    rows = was.rows.select(_ROW).join(now.rows, on=_ROW, how="left").sort(*_ROW)
+    rows = was.rows.select(ROW).join(now.rows, on=ROW, how="left").sort(*ROW)
     for heir in added:
         if rows[heir].dtype == old.dtype and not moved(old, rows[heir]).any():
             return heir

@@ -28,6 +28,7 @@ from mlops_assets.storage.sql.tables import dataset_head, snapshot, snapshot_fil
 from mlops_assets.storage.sweep import sweep_orphans, writing
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
 
@@ -176,6 +177,12 @@ class SnapshotStore:
         wanted = None if columns is None else list(columns)
         paths = [self.verified_path(published, file) for file in published.files]
         return pa.concat_tables(pq.read_table(path, columns=wanted) for path in paths)
+
+    def frame(self, published: Snapshot, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return a version's rows as a polars frame; see `read`."""
+        import polars as pl
+
+        return pl.DataFrame(self.read(published, columns))
 
     def verified_path(self, published: Snapshot, file: SnapshotFile) -> Path:
         """Return where one file of a version is, its bytes checked against its hash.
