@@ -15,7 +15,7 @@ from mlops_assets.features.versions.serving import view_to_compute
 from mlops_assets.features.warehouse import Warehouse
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.clock import Clock, SystemClock
-from mlops_assets.kernel.identity import Principal
+from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.lifecycle.deployment import Deployments
 from mlops_assets.lifecycle.drift_events import DriftEvents
@@ -173,6 +173,13 @@ class ServiceFactory:
         ]
 
     @property
+    def operator(self) -> Principal:
+        """Who acts on this command line."""
+        return Principal(
+            name=self.settings.operator_name, roles=frozenset({Role.DATA_ENGINEER, Role.MLOPS, Role.QUANT})
+        )
+
+    @property
     def actor(self) -> Principal:
-        """Who acts in Dagster runs."""
-        return self.settings.runs_principal
+        """Who acts in Dagster runs that nobody launched by name."""
+        return Principal(name="dagster", roles=frozenset({Role.SERVICE}))

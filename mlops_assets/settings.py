@@ -16,7 +16,6 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mlops_assets.kernel.errors import PlatformError
-from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.kernel.words import Locale
 
 PREFIX = "MLOPS_"
@@ -105,20 +104,56 @@ class Settings(BaseSettings):
         default=False, description="Whether a command that fails for an unknown reason shows its traceback."
     )
 
-    principal_name: str = Field(
-        default="local-operator", min_length=1, description="Who acts on the command line and with the local API token."
+    token: SecretStr | None = Field(
+        default=None,
+        description="API token of who acts on the command line; without it, the token in the home's file api_token.",
     )
-    principal_roles: Annotated[tuple[Role, ...], NoDecode] = Field(
-        default=(Role.DATA_ENGINEER, Role.MLOPS, Role.QUANT),
-        description="Roles of that principal, separated by commas.",
+    operator_name: str = Field(
+        default="local-operator",
+        min_length=1,
+        max_length=200,
+        description="Name of the first principal: `up` makes it in an empty database and gives it the file api_token.",
+    )
+    principals_file: Path | None = Field(
+        default=None, description="YAML file of principals and their roles that `up` brings into the database."
+    )
+    keys_path: Path = Field(
+        default_factory=lambda data: data["home"] / "keys",
+        description="Folder of the ledger's signing keys; keep it away from the database's administrator.",
+    )
+    checkpoints_path: Path = Field(
+        default_factory=lambda data: data["home"] / "checkpoints",
+        description="Folder of the ledger's signed checkpoints; best under another administrator.",
+    )
+    oidc_issuer: str | None = Field(
+        default=None, description="URL of the OpenID Connect issuer whose bearer tokens are accepted."
+    )
+    oidc_audience: str | None = Field(
+        default=None, description="Audience that such a token must name; needed with an issuer."
+    )
+    oidc_principal_claim: str = Field(
+        default="sub", description="Claim of such a token that is the `oidc_subject` of a principal."
     )
 
-    @field_validator("source_index_symbols", "alpha_vantage_symbols", "principal_roles", mode="before")
+    alert_webhook_url: str | None = Field(default=None, description="Where alerts are posted, signed.")
+    alert_webhook_secret: SecretStr | None = Field(
+        default=None, description="Secret of that signature (Standard Webhooks, `whsec_` and base64)."
+    )
+    alert_slack_url: SecretStr | None = Field(default=None, description="Slack-format incoming webhook for alerts.")
+    alert_smtp_url: SecretStr | None = Field(
+        default=None, description="Mail server for alerts: smtp://user:password@host:port, or smtps://."
+    )
+    alert_email_from: str | None = Field(default=None, description="Sender of alerts by mail.")
+    alert_email_to: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Receivers of alerts by mail, separated by commas."
+    )
+
+    @field_validator("source_index_symbols", "alpha_vantage_symbols", "alert_email_to", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("home", "catalog_path", "source_folder")
+    @field_validator("home", "catalog_path", "source_folder", "principals_file", "keys_path", "checkpoints_path")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().resolve()
@@ -139,6 +174,16 @@ class Settings(BaseSettings):
             raise ValueError(f"source=folder needs {PREFIX}SOURCE_FOLDER, the folder with your CSV or Parquet files")
         if self.source == "alpha_vantage" and self.alpha_vantage_api_key is None:
             raise ValueError(f"source=alpha_vantage needs {PREFIX}ALPHA_VANTAGE_API_KEY")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_come_together(self) -> Settings:
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise ValueError(f"{PREFIX}OIDC_ISSUER and {PREFIX}OIDC_AUDIENCE go together; set both or neither")
+        if (self.alert_webhook_url is None) != (self.alert_webhook_secret is None):
+            raise ValueError(f"{PREFIX}ALERT_WEBHOOK_URL and {PREFIX}ALERT_WEBHOOK_SECRET go together")
+        if self.alert_smtp_url is not None and not (self.alert_email_from and self.alert_email_to):
+            raise ValueError(f"{PREFIX}ALERT_SMTP_URL needs {PREFIX}ALERT_EMAIL_FROM and {PREFIX}ALERT_EMAIL_TO")
         return self
 
     @property
@@ -170,16 +215,6 @@ class Settings(BaseSettings):
     def api_token_path(self) -> Path:
         return self.home / "api_token"
 
-    @property
-    def principal(self) -> Principal:
-        """Who acts on the command line and with the local API token."""
-        return Principal(name=self.principal_name, roles=frozenset(self.principal_roles))
-
-    @property
-    def runs_principal(self) -> Principal:
-        """Who acts in Dagster runs: a service, so that no person approves what they launched by schedule."""
-        return Principal(name="dagster", roles=frozenset({Role.SERVICE}))
-
     def as_environment(self) -> dict[str, str]:
         """Return the variables that make a child process see the same places, whatever its working directory."""
         source_folder = {} if self.source_folder is None else {f"{PREFIX}SOURCE_FOLDER": str(self.source_folder)}
@@ -189,6 +224,8 @@ class Settings(BaseSettings):
             f"{PREFIX}CATALOG_PATH": str(self.catalog_path),
             f"{PREFIX}DATABASE_URL": self.database_url,
             f"{PREFIX}MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
+            f"{PREFIX}KEYS_PATH": str(self.keys_path),
+            f"{PREFIX}CHECKPOINTS_PATH": str(self.checkpoints_path),
             f"{PREFIX}LOCALE": self.locale,
             f"{PREFIX}UI_PORT": str(self.ui_port),
             f"{PREFIX}API_PORT": str(self.api_port),
@@ -251,5 +288,6 @@ def _problem(location: Sequence[int | str], message: str, found: object) -> str:
     if not location:
         return message.removeprefix("Value error, ")
     name = f"{PREFIX}{str(location[0]).upper()}"
-    shown = "" if "key" in name.lower() else f" (found {found!r})"
+    is_secret = any(word in name for word in ("KEY", "TOKEN", "SECRET", "SLACK", "SMTP"))
+    shown = "" if is_secret else f" (found {found!r})"
     return f"{name}: {message}{shown}"

@@ -59,9 +59,7 @@ def _decide(request_id: str, verdict: str, note: str, *, as_json: bool) -> None:
 
     services = services_of()
     request = _find(services.approvals, request_id)
-    decided = services.approvals.decide(
-        request.id, approver=services.settings.principal, verdict=Verdict(verdict), note=note
-    )
+    decided = services.approvals.decide(request.id, approver=services.operator, verdict=Verdict(verdict), note=note)
     show_record(f"Approval of {decided.subject}", _row(decided), as_json=as_json)
 
 

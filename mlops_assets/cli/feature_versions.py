@@ -159,7 +159,7 @@ def rollback(
         active=services.feature_registry,
         readers=catalogue.readers(view),
         views=catalogue.feature_views,
-        actor=services.settings.principal.name,
+        actor=services.operator.name,
         reason=reason,
     )
     record: dict[str, object] = {

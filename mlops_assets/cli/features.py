@@ -183,7 +183,7 @@ def activate(view: ViewName, reason: Reason = "", as_json: AsJson = False) -> No
     evidence = gather(
         declared, snapshots=services.snapshots, registry=services.feature_registry, releases=services.feature_releases
     )
-    after = services.feature_registry.activate(evidence, actor=services.settings.principal.name, reason=reason)
+    after = services.feature_registry.activate(evidence, actor=services.operator.name, reason=reason)
     _show_state(after, as_json=as_json)
 
 
@@ -200,7 +200,7 @@ def deprecate(
     if successor is not None:
         _declared(services, successor, "mlops features deprecate")
     after = services.feature_registry.deprecate(
-        declared.name, reason=reason, successor=successor, actor=services.settings.principal.name
+        declared.name, reason=reason, successor=successor, actor=services.operator.name
     )
     _show_state(after, as_json=as_json)
 
@@ -229,7 +229,7 @@ def archive(view: ViewName, reason: Reason = "", as_json: AsJson = False) -> Non
             snapshots=services.snapshots,
         )
 
-    after = registry.archive(declared.name, readers=readers, actor=services.settings.principal.name, reason=reason)
+    after = registry.archive(declared.name, readers=readers, actor=services.operator.name, reason=reason)
     _show_state(after, as_json=as_json)
 
 

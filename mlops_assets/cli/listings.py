@@ -64,7 +64,7 @@ def acknowledge_drift(event_id: EventId, note: Note, as_json: AsJson = False) ->
     """Say that the principal of MLOPS_PRINCIPAL_NAME looks after an open event."""
     services = services_of()
     event = _find_event(services.drift_events, event_id)
-    after = services.drift_events.acknowledge(event.id, actor=services.settings.principal.name, note=note)
+    after = services.drift_events.acknowledge(event.id, actor=services.operator.name, note=note)
     show_record(f"Drift event {after.metric_name}", _event_row(after, as_json=as_json), as_json=as_json)
 
 
@@ -73,7 +73,7 @@ def resolve_drift(event_id: EventId, note: Note, as_json: AsJson = False) -> Non
     """Close an event as the principal of MLOPS_PRINCIPAL_NAME; drift in a later snapshot opens another."""
     services = services_of()
     event = _find_event(services.drift_events, event_id)
-    after = services.drift_events.resolve(event.id, actor=services.settings.principal.name, note=note)
+    after = services.drift_events.resolve(event.id, actor=services.operator.name, note=note)
     show_record(f"Drift event {after.metric_name}", _event_row(after, as_json=as_json), as_json=as_json)
 
 

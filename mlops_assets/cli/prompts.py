@@ -74,7 +74,7 @@ def record(
     request, facts = found[request_sha256]
     content = cast("Json", json.loads(answer.read_text(encoding="utf-8")))
     filled = content if facts is None else with_stored_numbers(content, facts)
-    origin = written_by(services.settings.principal.name)
+    origin = written_by(services.operator.name)
     folder = services.settings.catalog_path / "prompts"
     typer.echo(record_answer(request, cast("Mapping[str, Json]", filled), prompts=folder, origin=origin))
 

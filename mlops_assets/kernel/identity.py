@@ -19,12 +19,21 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
+EVERY_SCOPE = frozenset({"*"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """A person or a service that can be named in the ledger."""
+    """A person or a service that can be named in the ledger.
+
+    `scopes` narrows what the roles allow to some actions (`approval.*`, `platform.read`); `credential` says how they
+    proved who they are (`token:3f9a…`, `oidc:<issuer>`, `run:<id>`) and never holds a secret.
+    """
 
     name: str
     roles: frozenset[Role]
+    scopes: frozenset[str] = EVERY_SCOPE
+    credential: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.strip():

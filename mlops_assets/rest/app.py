@@ -48,7 +48,7 @@ def create_app(services: ServiceFactory, authentication: Authentication | None =
         description="Every route but /health and these pages needs `Authorization: Bearer <token>`.",
     )
     app.state.authentication = authentication or Authentication.from_token_file(
-        settings.api_token_path, settings.principal
+        settings.api_token_path, services.operator
     )
     add_problem_handlers(app)
     app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)

@@ -39,8 +39,8 @@ ledger_entry = sa.Table(
     metadata,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("at", UtcDateTime, nullable=False),
-    sa.Column("actor", sa.String(200), nullable=False),
-    sa.Column("action", sa.String(100), nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False, index=True),
+    sa.Column("action", sa.String(100), nullable=False, index=True),
     sa.Column("subject", sa.String(400), nullable=False, index=True),
     sa.Column("before", sa.String(64)),
     sa.Column("after", sa.String(64)),
@@ -173,15 +173,34 @@ approval = sa.Table(
     metadata,
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("subject", sa.String(400), nullable=False, index=True),
+    sa.Column("tier", sa.Integer, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
     sa.Column("evidence_fingerprint", sa.String(64), nullable=False),
     sa.Column("round", sa.Integer, nullable=False),
-    sa.Column("evidence", sa.JSON, nullable=False),
-    sa.Column("state", sa.String(20), nullable=False),
     sa.Column("quorum", sa.Integer, nullable=False),
-    sa.Column("author", sa.String(200), nullable=False),
-    sa.Column("submitted_at", UtcDateTime, nullable=False),
-    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Column("required_role", sa.String(20)),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("is_override", sa.Boolean, nullable=False),
+    sa.Column("closed_reason", sa.Text, nullable=False),
+    sa.Column("moved", sa.JSON, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("submitted_by", sa.String(200)),
+    sa.Column("submitted_at", UtcDateTime),
+    sa.Column("review_started_at", UtcDateTime),
+    sa.Column("decided_at", UtcDateTime),
+    sa.Column("due_at", UtcDateTime),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Column("valid_days", sa.Integer, nullable=False),
     sa.UniqueConstraint("subject", "evidence_fingerprint", "round"),
+)
+
+approval_party = sa.Table(
+    "approval_party",
+    metadata,
+    sa.Column("approval_id", sa.String(64), sa.ForeignKey("approval.id"), primary_key=True),
+    sa.Column("principal", sa.String(200), primary_key=True),
+    sa.Column("part", sa.String(20), primary_key=True),
 )
 
 approval_decision = sa.Table(
@@ -189,9 +208,95 @@ approval_decision = sa.Table(
     metadata,
     sa.Column("approval_id", sa.String(64), sa.ForeignKey("approval.id"), primary_key=True),
     sa.Column("approver", sa.String(200), primary_key=True),
-    sa.Column("decision", sa.String(20), nullable=False),
+    sa.Column("verdict", sa.String(20), nullable=False),
+    sa.Column("capacity", sa.String(20), nullable=False),
+    sa.Column("evidence_fingerprint", sa.String(64), nullable=False),
     sa.Column("note", sa.Text, nullable=False),
+    sa.Column("credential", sa.String(200), nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
+)
+
+approval_override = sa.Table(
+    "approval_override",
+    metadata,
+    sa.Column("approval_id", sa.String(64), sa.ForeignKey("approval.id"), primary_key=True),
+    sa.Column("principal", sa.String(200), primary_key=True),
+    sa.Column("evidence_fingerprint", sa.String(64), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("credential", sa.String(200), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+)
+
+principal = sa.Table(
+    "principal",
+    metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("display_name", sa.String(200), nullable=False),
+    sa.Column("email", sa.String(320), nullable=False),
+    sa.Column("oidc_subject", sa.String(255), unique=True),
+    sa.Column("roles", sa.JSON, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    sa.Column("managed_by", sa.String(20), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+)
+
+api_token = sa.Table(
+    "api_token",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("principal", sa.String(200), sa.ForeignKey("principal.name"), nullable=False, index=True),
+    sa.Column("sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("label", sa.String(200), nullable=False),
+    sa.Column("issued_at", UtcDateTime, nullable=False),
+    sa.Column("issued_by", sa.String(200), nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+)
+
+idempotency_key = sa.Table(
+    "idempotency_key",
+    metadata,
+    sa.Column("principal", sa.String(200), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("request_sha256", sa.String(64), nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("media_type", sa.String(100)),
+    sa.Column("body", sa.LargeBinary),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
+alert = sa.Table(
+    "alert",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(400), nullable=False, index=True),
+    sa.Column("kind", sa.String(100), nullable=False),
+    sa.Column("severity", sa.String(20), nullable=False),
+    sa.Column("subject", sa.String(400), nullable=False, index=True),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
+    sa.Column("occurrences", sa.Integer, nullable=False),
+    sa.Column("raised_at", UtcDateTime, nullable=False),
+    sa.Column("last_seen_at", UtcDateTime, nullable=False),
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+)
+
+alert_delivery = sa.Table(
+    "alert_delivery",
+    metadata,
+    sa.Column("alert_id", sa.String(64), sa.ForeignKey("alert.id"), primary_key=True),
+    sa.Column("channel", sa.String(40), primary_key=True),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_attempt_at", UtcDateTime, nullable=False),
+    sa.Column("last_error", sa.Text, nullable=False),
+    sa.Column("delivered_at", UtcDateTime),
 )
 
 drift_event = sa.Table(

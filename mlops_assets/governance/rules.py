@@ -1,0 +1,1 @@
+"""What an approval needs by risk tier, and how long it holds."""
