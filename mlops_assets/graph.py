@@ -6,15 +6,19 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from mlops_assets.alerts.alert import Severity
+from mlops_assets.alerts.automation import alert_delivery_sensor, failed_check_sensor
 from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.evaluation.assets import evaluation_definitions, explanation_definitions
 from mlops_assets.features.assets import feature_view_definitions, training_set_definitions
 from mlops_assets.features.automation import views_sensor
-from mlops_assets.kpis.assets import governance_definitions
+from mlops_assets.governance.automation import approval_sla_sensor
+from mlops_assets.kpis.assets import KPIS, kpi_definitions
+from mlops_assets.ledger.assets import AUDIT_CHECKPOINT, CHECK, checkpoint_definitions
 from mlops_assets.lifecycle.assets import drift_definitions, model_definitions
 from mlops_assets.market_data.assets import bars_definitions
 from mlops_assets.market_data.validation import ErrorBudget
-from mlops_assets.orchestration.resources import lazy
+from mlops_assets.orchestration.resources import lazy, of_run
 from mlops_assets.orchestration.timing import refresh_sensor
 from mlops_assets.prompts.assets import bundle_definitions, prompt_definitions
 from mlops_assets.services import ServiceFactory
@@ -24,9 +28,7 @@ def build_defs(services: ServiceFactory) -> dg.Definitions:
     """Build the definitions of a catalogue over the given services."""
     return dg.Definitions.merge(
         *catalogue_definitions(services.catalogue, services.error_budget),
-        dg.Definitions(
-            resources=resources(services), sensors=[refresh_sensor(), views_sensor()], executor=dg.in_process_executor
-        ),
+        dg.Definitions(resources=resources(services), sensors=sensors(), executor=dg.in_process_executor),
     )
 
 
@@ -47,7 +49,19 @@ def catalogue_definitions(catalogue: Catalogue, error_budget: ErrorBudget) -> li
         *evaluations,
         *prompts,
         bundle_definitions(catalogue.prompts),
-        governance_definitions(_measured(catalogue)),
+        kpi_definitions(_measured(catalogue)),
+        checkpoint_definitions(after=KPIS),
+    ]
+
+
+def sensors() -> list[dg.SensorDefinition]:
+    """Return the sensors that belong to no declaration."""
+    return [
+        refresh_sensor(),
+        views_sensor(),
+        alert_delivery_sensor(),
+        approval_sla_sensor(),
+        failed_check_sensor(AUDIT_CHECKPOINT, CHECK, severity=Severity.CRITICAL),
     ]
 
 
@@ -58,8 +72,9 @@ def resources(services: ServiceFactory) -> Mapping[str, object]:
         "blobs": lazy(lambda: services.blobs, "Bytes kept under their own SHA-256."),
         "database": lazy(lambda: services.database, "The platform's SQL database."),
         "journal": lazy(lambda: services.ledger, "The audit ledger."),
+        "checkpoints": lazy(lambda: services.checkpoints, "Signed checkpoints of the audit ledger."),
         "clock": lazy(lambda: services.clock, "The clock."),
-        "actor": lazy(lambda: services.actor, "The principal that Dagster runs act as."),
+        "actor": of_run(lambda run: services.run_identity.principal_of(run), "The principal that a run acts as."),
         "calendar": lazy(lambda: services.calendar, "Trading sessions of the exchange."),
         "market": lazy(lambda: services.market, "The source of daily bars."),
         "warehouse": lazy(lambda: services.warehouse, "Rebuilds the DuckDB file of views over the snapshots."),
@@ -70,6 +85,7 @@ def resources(services: ServiceFactory) -> Mapping[str, object]:
         "tracking": lazy(lambda: services.tracking, "MLflow runs, one for each asset, partition and root run."),
         "models": lazy(lambda: services.models, "Registered model versions."),
         "deployments": lazy(lambda: services.deployments, "Deployment requests and their checklists."),
+        "alerts": lazy(lambda: services.alerts, "Alerts and their outbox."),
         "drift_events": lazy(lambda: services.drift_events, "Drift events and their states."),
         "reports": lazy(lambda: services.reports, "Replays, sealed reports and their KPIs."),
         "prompt_store": lazy(lambda: services.prompt_store, "Evaluations of prompts."),

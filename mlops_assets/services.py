@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_assets.alerts.addresses import mail_server
+from mlops_assets.alerts.channels import Channel, LogChannel, SlackChannel, WebhookChannel
+from mlops_assets.alerts.mail import MailChannel
+from mlops_assets.alerts.service import Alerts
 from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.catalog.loader import RELEASED, load_catalogue
+from mlops_assets.dossier.contents import Contents
+from mlops_assets.dossier.declared import declarations_of
+from mlops_assets.dossier.dossiers import Dossiers
 from mlops_assets.evaluation.store import ReportStore
 from mlops_assets.features.registry import FeatureRegistry
 from mlops_assets.features.retrieval import FeatureStore
 from mlops_assets.features.versions.releases import ReleaseFolder
 from mlops_assets.features.versions.serving import view_to_compute
 from mlops_assets.features.warehouse import Warehouse
+from mlops_assets.governance.rules import ApprovalRules, load_approval_rules
 from mlops_assets.governance.store import ApprovalStore
+from mlops_assets.identity.access import AccessPolicy, load_access
+from mlops_assets.identity.directory import Directory
+from mlops_assets.identity.operator import OperatorFile, bearer_of
+from mlops_assets.identity.run_identity import RunIdentity
+from mlops_assets.identity.sign_in import SignIn
+from mlops_assets.identity.token_store import TokenStore
 from mlops_assets.kernel.clock import Clock, SystemClock
-from mlops_assets.kernel.identity import Principal, Role
+from mlops_assets.kernel.identity import Principal
+from mlops_assets.kernel.words import Words
+from mlops_assets.ledger.checkpoint_folder import CheckpointFolder
+from mlops_assets.ledger.checkpoints import Checkpoints
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.lifecycle.deployment import Deployments
 from mlops_assets.lifecycle.drift_events import DriftEvents
@@ -29,13 +47,18 @@ from mlops_assets.market_data.sources import BarSource
 from mlops_assets.market_data.validation import ErrorBudget
 from mlops_assets.prompts.providers import ModelProvider, Recorded
 from mlops_assets.prompts.store import PromptStore
-from mlops_assets.settings import Settings
+from mlops_assets.settings import PACKAGE, Settings
 from mlops_assets.storage.blobs import BlobStore
+from mlops_assets.storage.keys import KeyFolder
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
 if TYPE_CHECKING:
     from dagster_duckdb import DuckDBResource
+
+    from mlops_assets.identity.oidc import OidcIssuer
+
+_ACCESS, _APPROVAL_RULES = "access.yaml", "approval_rules.yaml"
 
 
 class ServiceFactory:
@@ -49,6 +72,8 @@ class ServiceFactory:
         """Create or migrate the embedded stores. Doing it again changes nothing."""
         self.settings.home.mkdir(parents=True, exist_ok=True)
         self.database.migrate()
+        self.directory.bootstrap(self.settings.operator_name)
+        self.operator_file.ensure(self.settings.operator_name)
         self.tracking.prepare()
 
     @cached_property
@@ -61,7 +86,15 @@ class ServiceFactory:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(self.database, self.clock)
+        return Ledger(self.database, self.clock, CheckpointFolder(self.settings.checkpoints_path, self.keys))
+
+    @cached_property
+    def keys(self) -> KeyFolder:
+        return KeyFolder(self.settings.keys_path)
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.ledger, self.keys, self.settings.checkpoints_path, self.clock)
 
     @cached_property
     def snapshots(self) -> SnapshotStore:
@@ -95,8 +128,21 @@ class ServiceFactory:
         return DuckDBResource(database=str(self.settings.duckdb_path), connection_config={"access_mode": "READ_ONLY"})
 
     @cached_property
+    def approval_rules(self) -> ApprovalRules:
+        """What approvals need by tier: the catalogue's own rules, otherwise those that the platform comes with."""
+        return load_approval_rules(self._catalogue_file(_APPROVAL_RULES))
+
+    @cached_property
     def approvals(self) -> ApprovalStore:
-        return ApprovalStore(self.database, self.ledger, self.clock)
+        return ApprovalStore(
+            self.database,
+            self.ledger,
+            self.clock,
+            rules=self.approval_rules,
+            access=self.access,
+            directory=self.directory,
+            seal=lambda: self.checkpoints.sign(),
+        )
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -114,7 +160,26 @@ class ServiceFactory:
 
     @cached_property
     def drift_events(self) -> DriftEvents:
-        return DriftEvents(self.database, self.ledger, self.clock)
+        return DriftEvents(self.database, self.ledger, self.clock, self.alerts)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        return Alerts(self.database, self.ledger, self.clock, self.alert_channels)
+
+    @cached_property
+    def alert_channels(self) -> list[Channel]:
+        """Where alerts go: always the log, and what the settings name."""
+        settings, words = self.settings, Words(self.settings.locale)
+        channels: list[Channel] = [LogChannel(settings.logs_path / "alerts.jsonl")]
+        if settings.alert_webhook_url is not None and (secret := settings.alert_webhook_secret) is not None:
+            channels.append(WebhookChannel(settings.alert_webhook_url, secret.get_secret_value(), self.clock))
+        if settings.alert_slack_url is not None:
+            channels.append(SlackChannel(settings.alert_slack_url.get_secret_value(), words, self.clock))
+        if settings.alert_smtp_url is not None and settings.alert_email_from is not None:
+            server = mail_server(settings.alert_smtp_url.get_secret_value())
+            sender, receivers = settings.alert_email_from, settings.alert_email_to
+            channels.append(MailChannel(server, sender=sender, receivers=receivers, words=words))
+        return channels
 
     @cached_property
     def reports(self) -> ReportStore:
@@ -123,6 +188,24 @@ class ServiceFactory:
     @cached_property
     def prompt_store(self) -> PromptStore:
         return PromptStore(self.database, self.ledger, self.blobs, self.clock)
+
+    @cached_property
+    def dossiers(self) -> Dossiers:
+        return Dossiers(
+            self.database,
+            self.ledger,
+            self.checkpoints,
+            Contents(self.blobs, self.snapshots),
+            self.clock,
+            declarations=lambda traced: declarations_of(
+                traced,
+                self.catalogue,
+                rules=[self._catalogue_file(name) for name in (_ACCESS, _APPROVAL_RULES)],
+                releases=self.feature_releases,
+            ),
+            access=self.access,
+            locale=self.settings.locale,
+        )
 
     @cached_property
     def provider(self) -> ModelProvider:
@@ -172,14 +255,62 @@ class ServiceFactory:
             != view_to_compute(view, views, registry=self.feature_registry, releases=self.feature_releases).version
         ]
 
-    @property
-    def operator(self) -> Principal:
-        """Who acts on this command line."""
-        return Principal(
-            name=self.settings.operator_name, roles=frozenset({Role.DATA_ENGINEER, Role.MLOPS, Role.QUANT})
+    @cached_property
+    def access(self) -> AccessPolicy:
+        """The policy table: the catalogue's own, otherwise the one that the platform comes with."""
+        return load_access(self._catalogue_file(_ACCESS))
+
+    @cached_property
+    def directory(self) -> Directory:
+        return Directory(self.database, self.ledger, self.clock, file=self.settings.principals_file)
+
+    @cached_property
+    def tokens(self) -> TokenStore:
+        return TokenStore(self.database, self.ledger, self.clock, access=self.access, directory=self.directory)
+
+    @cached_property
+    def sign_in(self) -> SignIn:
+        return SignIn(self.tokens, self.directory, self._oidc())
+
+    def _oidc(self) -> OidcIssuer | None:
+        issuer, audience = self.settings.oidc_issuer, self.settings.oidc_audience
+        if issuer is None or audience is None:
+            return None
+        from mlops_assets.identity.oidc import OidcIssuer
+
+        return OidcIssuer(issuer, audience=audience, claim=self.settings.oidc_principal_claim, clock=self.clock)
+
+    @cached_property
+    def operator_file(self) -> OperatorFile:
+        return OperatorFile(
+            self.settings.api_token_path, tokens=self.tokens, directory=self.directory, clock=self.clock
         )
 
+    @cached_property
+    def run_identity(self) -> RunIdentity:
+        return RunIdentity(KeyFolder(self.settings.keys_path), self.directory, self.access, self.clock)
+
     @property
-    def actor(self) -> Principal:
-        """Who acts in Dagster runs that nobody launched by name."""
-        return Principal(name="dagster", roles=frozenset({Role.SERVICE}))
+    def operator_bearer(self) -> str:
+        """The token of this command line."""
+        token = self.settings.token
+        return bearer_of(None if token is None else token.get_secret_value(), self.settings.api_token_path)
+
+    @property
+    def operator(self) -> Principal:
+        """Who acts on this command line; asked anew each time, so that a revoked token ends at once."""
+        return self.sign_in.principal_of(self.operator_bearer)
+
+    def _catalogue_file(self, name: str) -> Path:
+        """Return a file of the catalogue, or the one that the platform comes with if it has none of its own."""
+        own = self.settings.catalog_path / name
+        return own if own.is_file() else PACKAGE / "catalog" / name
+
+    def acting(self, action: str) -> Principal:
+        """Return who acts on this command line, if they may do that.
+
+        Raises:
+            Unauthenticated: if nobody is signed in.
+            Forbidden: if they may not.
+        """
+        return self.access.require(self.operator, action)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from mlops_assets.alerts import addresses
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.kernel.words import Locale
 
@@ -168,6 +169,34 @@ class Settings(BaseSettings):
             return value
         return f"{found['driver']}{path.expanduser().resolve().as_posix()}{found['options']}"
 
+    @field_validator("alert_webhook_url", "alert_slack_url")
+    @classmethod
+    def _webhook_url(cls, value: str | SecretStr | None) -> str | SecretStr | None:
+        if value is not None:
+            addresses.webhook_url(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        return value
+
+    @field_validator("alert_webhook_secret")
+    @classmethod
+    def _webhook_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            addresses.webhook_secret(value.get_secret_value())
+        return value
+
+    @field_validator("alert_smtp_url")
+    @classmethod
+    def _mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            addresses.mail_server(value.get_secret_value())
+        return value
+
+    @field_validator("alert_email_from", "alert_email_to")
+    @classmethod
+    def _mail_addresses(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for address in (value,) if isinstance(value, str) else value or ():
+            addresses.mail_address(address)
+        return value
+
     @model_validator(mode="after")
     def _source_has_what_it_needs(self) -> Settings:
         if self.source == "folder" and self.source_folder is None:
@@ -274,8 +303,12 @@ def keep_private() -> None:
 
 
 def process_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment for a child process: this one's, with the settings that must not depend on its folder."""
-    return {**PRIVATE, **os.environ, **settings.as_environment()}
+    """Return the environment for a child process: this one's, with the settings that must not depend on its folder.
+
+    The token of who acts on this command line stays here: services act for whoever asks them.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != f"{PREFIX}TOKEN"}
+    return {**PRIVATE, **inherited, **settings.as_environment()}
 
 
 def checking_environment(home: Path) -> dict[str, str]:
@@ -288,6 +321,6 @@ def _problem(location: Sequence[int | str], message: str, found: object) -> str:
     if not location:
         return message.removeprefix("Value error, ")
     name = f"{PREFIX}{str(location[0]).upper()}"
-    is_secret = any(word in name for word in ("KEY", "TOKEN", "SECRET", "SLACK", "SMTP"))
+    is_secret = any(word in name for word in ("KEY", "TOKEN", "SECRET", "SLACK", "SMTP", "WEBHOOK"))
     shown = "" if is_secret else f" (found {found!r})"
     return f"{name}: {message}{shown}"

@@ -54,14 +54,26 @@ def test_every_table_says_where_its_columns_come_from(definitions: dg.Definition
                 assert source.column_name in {column.name for column in upstream}
 
 
+def test_the_check_of_the_audit_chain_is_where_its_sensor_looks(definitions: dg.Definitions):
+    watched = dg.AssetCheckKey(asset_key=dg.AssetKey(["governance", "audit_checkpoint"]), name="chain_is_intact")
+    assert watched in definitions.get_repository_def().asset_graph.asset_check_keys
+
+
 def test_sensors_and_schedules_run_from_the_start(definitions: dg.Definitions):
     repository = definitions.get_repository_def()
-    assert {one.name for one in repository.schedule_defs} == {"daily_bars", "nightly_replay_covid_crash"}
+    zones = {one.name: one.execution_timezone for one in repository.schedule_defs}
+    assert zones == {
+        "daily_bars": "America/New_York",
+        "nightly_replay_covid_crash": "America/New_York",
+        "hourly_audit_checkpoint": "UTC",
+    }
     assert all(one.default_status == dg.DefaultScheduleStatus.RUNNING for one in repository.schedule_defs)
-    assert all(one.execution_timezone == "America/New_York" for one in repository.schedule_defs)
     assert all(one.default_status == dg.DefaultSensorStatus.RUNNING for one in repository.sensor_defs)
     assert {one.name for one in repository.sensor_defs} == {
         "refresh",
         "rebuild_views",
+        "alert_delivery",
+        "approval_sla",
+        "chain_is_intact_alert",
         "drift_signal_classifier_momentum_events",
     }

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.kernel.identity import Role
 from mlops_assets.settings import (
     InvalidSettings,
     checking_environment,
@@ -53,8 +52,15 @@ def test_the_language_is_that_of_the_locale(monkeypatch: pytest.MonkeyPatch, var
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MLOPS_PRINCIPAL_ROLES", "compliance, viewer")
-    assert load_settings().principal.roles == {Role.COMPLIANCE, Role.VIEWER}
+    monkeypatch.setenv("MLOPS_SOURCE_INDEX_SYMBOLS", "SPY, QQQ,")
+    assert load_settings().source_index_symbols == ("SPY", "QQQ")
+
+
+def test_who_acts_here_is_not_handed_to_the_services(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLOPS_TOKEN", "hush")
+    settings = load_settings()
+    assert "hush" not in repr(settings)
+    assert "hush" not in process_environment(settings).values()
 
 
 def test_every_wrong_variable_is_named_with_what_was_found(monkeypatch: pytest.MonkeyPatch):

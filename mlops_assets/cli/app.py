@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 import typer
 
-from mlops_assets.cli import approvals, audit, check, docs, doctor, features, listings, prompts, up
+from mlops_assets.cli import alerts, approvals, audit, check, docs, doctor, features, identity, listings, prompts, up
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.settings import keep_private, wants_tracebacks
 
@@ -28,11 +28,14 @@ app.command("check", help=check.check.__doc__, context_settings=check.TAKES_OTHE
 app.command("doctor")(doctor.doctor)
 app.command("docs")(docs.docs)
 app.command("kpis")(listings.kpis)
+app.command("whoami")(identity.whoami)
+app.command("access")(identity.access)
 app.add_typer(features.commands, name="features")
 app.add_typer(audit.commands, name="audit")
 app.add_typer(approvals.commands, name="approvals")
+app.add_typer(alerts.commands, name="alerts")
 app.add_typer(prompts.commands, name="prompts")
-for name, commands in listings.GROUPS.items():
+for name, commands in [*listings.GROUPS.items(), *identity.GROUPS.items()]:
     app.add_typer(commands, name=name)
 
 

@@ -1,84 +1,216 @@
-"""`mlops approvals`: what waits for a decision, and deciding it."""
+"""`mlops approvals`: what waits for a decision, what it is bound to, and deciding it."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops_assets.cli.installation import services_of
 from mlops_assets.cli.render import AsJson, show_record, show_rows
-from mlops_assets.kernel.errors import NotFound
+from mlops_assets.kernel.errors import UnknownReference
 
 if TYPE_CHECKING:
-    from mlops_assets.governance.approvals import Approval
-    from mlops_assets.governance.store import ApprovalStore
+    from mlops_assets.governance.approvals import Approval, Verdict
+    from mlops_assets.governance.reading import Waiting
+    from mlops_assets.services import ServiceFactory
 
 commands = typer.Typer(help="Requests for approval of models, reports and prompts.", no_args_is_help=True)
 
 RequestId = Annotated[str, typer.Argument(help="The request's id, or its first characters.")]
-Note = Annotated[str, typer.Option("--note", help="Why; it goes into the ledger.")]
+Note = Annotated[str, typer.Option("--note", help="Why, in at most 2000 characters; it goes into the ledger.")]
+Why = Annotated[str, typer.Option("--note", help="Why not, in at most 2000 characters; it goes into the ledger.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, in at most 2000 characters; it goes into the ledger.")]
+
+
+@commands.command()
+def queue(as_json: AsJson = False) -> None:
+    """Show what waits for a decision: what is overdue first, then what is due first."""
+    services = services_of()
+    services.acting("platform.read")
+    rows = [_waiting_row(one) for one in services.approvals.queue()]
+    show_rows("Approvals that wait (UTC)", rows, as_json=as_json, empty="nothing to decide")
 
 
 @commands.command("list")
 def list_(
-    state: Annotated[str | None, typer.Option(help="in_review, approved or rejected.")] = None, as_json: AsJson = False
+    state: Annotated[
+        str | None,
+        typer.Option(help="draft, submitted, in_review, approved, rejected, expired or revoked."),
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Only requests for this, such as reports/covid_crash.")] = None,
+    after: Annotated[str | None, typer.Option(help="Only requests behind the one with this id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many at most.")] = 200,
+    as_json: AsJson = False,
 ) -> None:
-    """List the requests, oldest first."""
-    from mlops_assets.governance.approvals import State
-    from mlops_assets.kernel.errors import UnknownReference
+    """List requests, oldest first, drafts included."""
+    from mlops_assets.governance.transitions import State
 
     if state is not None and state not in set(State):
         raise UnknownReference(kind="state", name=state, known=State, asked_by="mlops approvals list", field="--state")
-    requests = services_of().approvals.list(state=None if state is None else State(state))
-    show_rows("Approvals (UTC)", [_row(request) for request in requests], as_json=as_json, empty="nothing to decide")
+    services = services_of()
+    services.acting("platform.read")
+    found = services.approvals.list(
+        state=None if state is None else State(state),
+        subject=subject,
+        after=None if after is None else services.approvals.find(after).id,
+        limit=limit,
+    )
+    show_rows("Approvals (UTC)", [_row(request) for request in found], as_json=as_json, empty="none")
 
 
 @commands.command()
 def show(request_id: RequestId, as_json: AsJson = False) -> None:
-    """Show one request with its evidence and the decisions so far."""
-    request = _find(services_of().approvals, request_id)
-    record = {**_row(request), "id": request.id, "evidence": request.evidence, "decisions": request.decisions}
-    show_record(f"Approval of {request.subject}", record, as_json=as_json)
+    """Show one request: what it is bound to, who made it, what was decided, what moved, and its history."""
+    services = services_of()
+    services.acting("platform.read")
+    request = services.approvals.find(request_id)
+    record: dict[str, object] = {
+        **_row(request),
+        "id": request.id,
+        "round": request.round,
+        "evidence_fingerprint": request.evidence_fingerprint,
+        "evidence_is_intact": request.is_intact,
+        "parties": [f"{one.principal} ({one.duty})" for one in request.parties],
+        "closed_reason": request.closed_reason,
+        "moved": list(request.moved),
+        "decided_at": request.decided_at,
+    }
+    lists: dict[str, list[dict[str, object]]] = {
+        "evidence": [
+            {"part": one.name, "kind": one.kind, "fingerprint": one.fingerprint, "note": one.note}
+            for one in request.evidence.parts
+        ],
+        "decisions": [
+            {
+                "approver": one.approver,
+                "verdict": one.verdict,
+                "capacity": one.capacity,
+                "at": one.at,
+                "note": one.note,
+                "credential": one.credential,
+            }
+            for one in request.decisions
+        ],
+        "overrides": [
+            {"principal": one.principal, "at": one.at, "reason": one.reason, "credential": one.credential}
+            for one in request.overrides
+        ],
+        "history": _history(services, request),
+    }
+    title = f"Approval of {request.subject}"
+    if as_json:
+        show_record(title, {**record, **lists}, as_json=True)
+        return
+    show_record(title, record, as_json=False)
+    for name, rows in lists.items():
+        show_rows(name.capitalize(), rows, as_json=False)
+
+
+@commands.command()
+def submit(request_id: RequestId, as_json: AsJson = False) -> None:
+    """Submit a draft: from now on it waits for verdicts, and who submitted it gives none."""
+    services = services_of()
+    request = services.approvals.find(request_id)
+    _show(services.approvals.submit(request.id, by=services.operator), as_json=as_json)
+
+
+@commands.command()
+def review(request_id: RequestId, as_json: AsJson = False) -> None:
+    """Say that you are looking at a request; a first verdict says so as well."""
+    services = services_of()
+    request = services.approvals.find(request_id)
+    _show(services.approvals.start_review(request.id, by=services.operator), as_json=as_json)
 
 
 @commands.command()
 def approve(request_id: RequestId, note: Note = "", as_json: AsJson = False) -> None:
-    """Approve a request as the principal of MLOPS_PRINCIPAL_NAME and MLOPS_PRINCIPAL_ROLES."""
-    _decide(request_id, "approve", note, as_json=as_json)
+    """Approve a request that you did not author, launch or submit."""
+    from mlops_assets.governance.approvals import Verdict
+
+    _decide(request_id, Verdict.APPROVE, note, as_json=as_json)
 
 
 @commands.command()
-def reject(request_id: RequestId, note: Note = "", as_json: AsJson = False) -> None:
+def reject(request_id: RequestId, note: Why, as_json: AsJson = False) -> None:
     """Reject a request; one rejection closes it."""
-    _decide(request_id, "reject", note, as_json=as_json)
-
-
-def _decide(request_id: str, verdict: str, note: str, *, as_json: bool) -> None:
     from mlops_assets.governance.approvals import Verdict
 
+    _decide(request_id, Verdict.REJECT, note, as_json=as_json)
+
+
+@commands.command()
+def revoke(request_id: RequestId, reason: Reason, as_json: AsJson = False) -> None:
+    """Withdraw a request, or take an approval back."""
     services = services_of()
-    request = _find(services.approvals, request_id)
-    decided = services.approvals.decide(request.id, approver=services.operator, verdict=Verdict(verdict), note=note)
-    show_record(f"Approval of {decided.subject}", _row(decided), as_json=as_json)
+    request = services.approvals.find(request_id)
+    _show(services.approvals.revoke(request.id, by=services.operator, reason=reason), as_json=as_json)
 
 
-def _find(approvals: ApprovalStore, request_id: str) -> Approval:
-    """Return the one request whose id begins so."""
-    found = [request for request in approvals.list() if request.id.startswith(request_id)]
-    if len(found) == 1:
-        return found[0]
-    remedy = "Give more characters of it." if found else "`mlops approvals list` shows the ids."
-    raise NotFound(kind="approval", name=request_id, remedy=remedy)
+@commands.command()
+def override(request_id: RequestId, reason: Reason, as_json: AsJson = False) -> None:
+    """Take part in an emergency override: two people, for a short time, counted as a violation."""
+    services = services_of()
+    request = services.approvals.find(request_id)
+    _show(services.approvals.override(request.id, by=services.operator, reason=reason), as_json=as_json)
+
+
+def _decide(request_id: str, verdict: Verdict, note: str, *, as_json: bool) -> None:
+    services = services_of()
+    request = services.approvals.find(request_id)
+    decided = services.approvals.decide(request.id, by=services.operator, verdict=verdict, note=note)
+    _show(decided, as_json=as_json)
+
+
+def _show(request: Approval, *, as_json: bool) -> None:
+    show_record(f"Approval of {request.subject}", _row(request), as_json=as_json)
 
 
 def _row(request: Approval) -> dict[str, object]:
+    from mlops_assets.governance.approvals import Verdict
+
+    yeas = sum(one.verdict is Verdict.APPROVE for one in request.decisions)
     return {
         "id": request.id[:12],
         "subject": request.subject,
         "state": request.state,
-        "decisions": f"{len(request.decisions)} of {request.quorum}",
-        "author": request.author,
+        "override": request.is_override,
+        "tier": request.tier,
+        "approvals": f"{yeas} of {request.quorum}",
+        "required_role": request.required_role,
+        "submitted_by": request.submitted_by,
         "submitted_at": request.submitted_at,
+        "due_at": request.due_at,
         "expires_at": request.expires_at,
     }
+
+
+def _waiting_row(waiting: Waiting) -> dict[str, object]:
+    request = waiting.approval
+    return {
+        "id": request.id[:12],
+        "subject": request.subject,
+        "tier": request.tier,
+        "state": request.state,
+        "age": _span(waiting.age),
+        "due_at": waiting.due_at,
+        "overdue": waiting.is_overdue,
+        "needed": waiting.needed,
+        "submitted_by": request.submitted_by,
+    }
+
+
+def _history(services: ServiceFactory, request: Approval) -> list[dict[str, object]]:
+    """Return what the ledger says of a request, oldest first."""
+    return [
+        {"seq": one.seq, "at": one.at, "actor": one.actor, "action": one.action, "reason": one.reason}
+        for one in services.ledger.entries(subject=request.subject)
+        if one.details.get("approval") == request.id
+    ]
+
+
+def _span(age: timedelta) -> str:
+    hours, rest = divmod(int(age.total_seconds()), 3_600)
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if days else f"{hours} h {rest // 60} min"

@@ -138,10 +138,9 @@ def cli_page() -> str:
 def rest_page() -> str:
     """Describe every route."""
     from mlops_assets.rest.app import PREFIXES, create_app
-    from mlops_assets.rest.auth import Authentication
 
-    document = create_app(_services(), Authentication({})).openapi()
-    signed = "Every route but `/health` needs a token: see [the guide](../guide/rest.md)."
+    document = create_app(_services()).openapi()
+    signed = "Every route but `/health` and the login needs a token: see [the guide](../guide/rest.md)."
     parts = [f"# REST API\n\n{signed} Version {document['info']['version']}.\n"]
     for path, methods in document["paths"].items():
         for method, route in methods.items():
@@ -153,7 +152,58 @@ def rest_page() -> str:
     return "\n".join([*parts, "## Aliases\n", table(("prefix", "also answers below"), aliases)])
 
 
+def access_page() -> str:
+    """Print the policy table: one row an action, one column a role."""
+    from mlops_assets.kernel.identity import Role
+
+    actions = _services().access.actions
+    rows = [
+        (f"`{action}`", plain(rule.description), *("yes" if role in rule.roles else "" for role in Role))
+        for action, rule in actions.items()
+    ]
+    head = (
+        "# Who may do what\n\nThe policy table of `mlops_assets/catalog/access.yaml`. What is not listed is allowed to "
+        "nobody. The scopes of a token narrow it further. Giving somebody a role: "
+        "[add a person](../runbooks/add-a-person.md).\n\n"
+    )
+    return head + table(("action", "what it means", *Role), rows)
+
+
+def approvals_page() -> str:
+    """Draw the state machine of approvals, and print what each tier needs."""
+    from mlops_assets.governance.transitions import state_diagram
+
+    rules = _services().approval_rules
+    rows = [
+        (
+            str(rule.tier),
+            str(rule.quorum),
+            rule.required_role or "",
+            f"{rule.decide_within_hours} hours",
+            f"{rule.expires_after_days} days",
+            f"{rule.valid_days} days",
+        )
+        for rule in rules.tiers.values()
+    ]
+    heads = ("tier", "people", "one of them", "to be decided within", "expires undecided after", "approval holds for")
+    drawn = f"```mermaid\n{state_diagram()}\n```\n"
+    words = (
+        "# Approvals\n\nOne state machine for deployments, sign-offs of reports and prompts, drawn from the table that "
+        "the code and the database go by. How to decide: [the runbook](../runbooks/approve-a-deployment.md).\n\n"
+        f"{drawn}"
+        "\n## What each tier needs\n\nThe rules of `mlops_assets/catalog/approval_rules.yaml`.\n\n"
+    )
+    emergency = (
+        "\n## In an emergency\n\nTwo people who did not author, launch or submit may "
+        "[override](../runbooks/emergency-override.md); it holds for "
+        f"{rules.emergency.valid_hours} hours and counts as a violation.\n"
+    )
+    return words + table(heads, rows) + emergency
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "approvals.md": approvals_page,
+    "access.md": access_page,
     "settings.md": settings_page,
     "declarations.md": declarations_page,
     "assets.md": assets_page,

@@ -1,6 +1,7 @@
 """`mlops features check|release|diff|retire|rollback`: which version a view's change demands, and which ones there are.
 
-All but the rollback need no installation: they read the catalogue alone.
+Checking, releasing and comparing need no installation: they work on the files of the catalogue, whose author Git
+knows. Retiring and the rollback say who did it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mlops_assets.features.versions.releases import ReleaseFolder
     from mlops_assets.features.versions.schema_diff import Difference
     from mlops_assets.features.versions.version_check import Readers, Verdict
+    from mlops_assets.kernel.identity import Principal
     from mlops_assets.services import ServiceFactory
 
 ViewName = Annotated[str, typer.Argument(help="The view's name.")]
@@ -125,8 +127,8 @@ def retire(
     as_json: AsJson = False,
 ) -> None:
     """Stop serving an older major version of a view that nothing reads."""
-    from mlops_assets.kernel.clock import SystemClock
-
+    services = services_of()
+    by = services.acting("feature.release")
     try:
         catalogue, releases = _catalogue(retiring=(view, major))
     except UnknownReference as error:
@@ -135,7 +137,7 @@ def retire(
     declared = _declared(catalogue, view, "mlops features retire")
     if major == declared.major:
         raise Conflict(f"{view} {major}.x is the declared major version. Only an older one can be retired.")
-    retirement = releases.retire(view, major, reason=reason, at=SystemClock().now(), by=load_settings().principal.name)
+    retirement = releases.retire(view, major, reason=reason, at=services.clock.now(), by=by.name)
     record = {name: getattr(retirement, name) for name in retirement.__dataclass_fields__}
     show_record(f"Retired {view} {major}.x", record, as_json=as_json)
 
@@ -146,10 +148,12 @@ def rollback(
     reason: Reason,
     as_json: AsJson = False,
 ) -> None:
-    """Serve a released version of a view again, as the principal of MLOPS_PRINCIPAL_NAME, and compute it at once."""
+    """Serve a released version of a view again, and compute it at once."""
     from mlops_assets.features.versions.rollback import rollback as roll_back
 
     services = services_of()
+    by = services.acting("feature.rollback")
+    services.access.require(by, "run.launch")  # before anything moves
     catalogue = services.catalogue
     declared = _declared(catalogue, view, "mlops features rollback")
     serving = roll_back(
@@ -159,7 +163,7 @@ def rollback(
         active=services.feature_registry,
         readers=catalogue.readers(view),
         views=catalogue.feature_views,
-        actor=services.operator.name,
+        actor=by.name,
         reason=reason,
     )
     record: dict[str, object] = {
@@ -168,11 +172,11 @@ def rollback(
         "computed_by": str(serving.declared_in),
     }
     if services.snapshots.find_head(declared.dataset) is not None:
-        record |= _recomputed(services, declared, version)
+        record |= _recomputed(services, declared, version, by)
     show_record(f"{view} goes back to {version}", record, as_json=as_json)
 
 
-def _recomputed(services: ServiceFactory, view: FeatureView, version: str) -> dict[str, object]:
+def _recomputed(services: ServiceFactory, view: FeatureView, version: str, by: Principal) -> dict[str, object]:
     """Materialise a view whose active version moved, and say what was published."""
     from mlops_assets.graph import build_defs
     from mlops_assets.launch.instance import open_instance
@@ -180,7 +184,13 @@ def _recomputed(services: ServiceFactory, view: FeatureView, version: str) -> di
     from mlops_assets.orchestration.refresh import materialise
 
     with open_instance(services.settings) as instance:
-        made = materialise(build_defs(services), instance, [key(view.dataset)], lambda progress: None)
+        made = materialise(
+            build_defs(services),
+            instance,
+            [key(view.dataset)],
+            lambda progress: None,
+            tags_of=lambda run_id: services.run_identity.tags(by, run_id),
+        )
     if made.failures:
         reasons = "; ".join(made.failures.values())
         raise Conflict(

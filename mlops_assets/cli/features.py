@@ -171,7 +171,7 @@ def lineage(name: ViewOrColumn, as_json: AsJson = False) -> None:
 
 @commands.command()
 def activate(view: ViewName, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Make the declared version the active one, as the principal of MLOPS_PRINCIPAL_NAME.
+    """Make the declared version the active one.
 
     It must be released, and the published snapshot must hold every blocking validation. A deprecated view is
     reinstated; activating what is active already changes nothing.
@@ -179,11 +179,12 @@ def activate(view: ViewName, reason: Reason = "", as_json: AsJson = False) -> No
     from mlops_assets.features.evidence import gather
 
     services = services_of()
+    by = services.acting("feature.activate")
     declared = _declared(services, view, "mlops features activate")
     evidence = gather(
         declared, snapshots=services.snapshots, registry=services.feature_registry, releases=services.feature_releases
     )
-    after = services.feature_registry.activate(evidence, actor=services.operator.name, reason=reason)
+    after = services.feature_registry.activate(evidence, actor=by.name, reason=reason)
     _show_state(after, as_json=as_json)
 
 
@@ -196,12 +197,11 @@ def deprecate(
 ) -> None:
     """Ask everybody to move on from a view; it is served as before."""
     services = services_of()
+    by = services.acting("feature.deprecate")
     declared = _declared(services, view, "mlops features deprecate")
     if successor is not None:
         _declared(services, successor, "mlops features deprecate")
-    after = services.feature_registry.deprecate(
-        declared.name, reason=reason, successor=successor, actor=services.operator.name
-    )
+    after = services.feature_registry.deprecate(declared.name, reason=reason, successor=successor, actor=by.name)
     _show_state(after, as_json=as_json)
 
 
@@ -215,6 +215,7 @@ def archive(view: ViewName, reason: Reason = "", as_json: AsJson = False) -> Non
     from mlops_assets.features.view_status import ViewStatus
 
     services = services_of()
+    by = services.acting("feature.deprecate")
     declared = _declared(services, view, "mlops features archive")
     registry = services.feature_registry
 
@@ -229,7 +230,7 @@ def archive(view: ViewName, reason: Reason = "", as_json: AsJson = False) -> Non
             snapshots=services.snapshots,
         )
 
-    after = registry.archive(declared.name, readers=readers, actor=services.operator.name, reason=reason)
+    after = registry.archive(declared.name, readers=readers, actor=by.name, reason=reason)
     _show_state(after, as_json=as_json)
 
 

@@ -61,19 +61,21 @@ def list_drift(
 
 @drift.command("acknowledge")
 def acknowledge_drift(event_id: EventId, note: Note, as_json: AsJson = False) -> None:
-    """Say that the principal of MLOPS_PRINCIPAL_NAME looks after an open event."""
+    """Say that you look after an open event."""
     services = services_of()
+    by = services.acting("drift.handle")
     event = _find_event(services.drift_events, event_id)
-    after = services.drift_events.acknowledge(event.id, actor=services.operator.name, note=note)
+    after = services.drift_events.acknowledge(event.id, actor=by.name, note=note)
     show_record(f"Drift event {after.metric_name}", _event_row(after, as_json=as_json), as_json=as_json)
 
 
 @drift.command("resolve")
 def resolve_drift(event_id: EventId, note: Note, as_json: AsJson = False) -> None:
-    """Close an event as the principal of MLOPS_PRINCIPAL_NAME; drift in a later snapshot opens another."""
+    """Close an event; drift in a later snapshot opens another."""
     services = services_of()
+    by = services.acting("drift.handle")
     event = _find_event(services.drift_events, event_id)
-    after = services.drift_events.resolve(event.id, actor=services.operator.name, note=note)
+    after = services.drift_events.resolve(event.id, actor=by.name, note=note)
     show_record(f"Drift event {after.metric_name}", _event_row(after, as_json=as_json), as_json=as_json)
 
 

@@ -68,13 +68,14 @@ def record(
 ) -> None:
     """Record an answer; an anchor `[[key]]` gets the stored number."""
     services = services_of()
+    by = services.acting("prompt.record")
     found = _pending(services)
     if request_sha256 not in found:
         raise NotFound(kind="pending request", name=request_sha256, remedy="`mlops prompts pending` lists them.")
     request, facts = found[request_sha256]
     content = cast("Json", json.loads(answer.read_text(encoding="utf-8")))
     filled = content if facts is None else with_stored_numbers(content, facts)
-    origin = written_by(services.operator.name)
+    origin = written_by(by.name)
     folder = services.settings.catalog_path / "prompts"
     typer.echo(record_answer(request, cast("Mapping[str, Json]", filled), prompts=folder, origin=origin))
 

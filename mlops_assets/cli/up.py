@@ -36,6 +36,7 @@ from mlops_assets.settings import Settings, load_settings, process_environment
 
 if TYPE_CHECKING:
     from mlops_assets.orchestration.refresh import Refresh
+    from mlops_assets.services import ServiceFactory
 
 _ANSWER_TIMEOUT_SECONDS = 60.0
 _INTERRUPTED = "DagsterExecutionInterruptedError"
@@ -78,9 +79,10 @@ def up(
         if serve or probe:
             _require_ports(settings)
         console.print(words.say("preparing", path=settings.home))
-        outcome, expected = _materialise(settings, Reporter(console, words))
+        services = _prepared(settings, console)
+        outcome, expected = _materialise(services, Reporter(console, words))
         if serve or probe:  # what failed is best looked at in the UI
-            _serve(settings, console, words, outcome, expected if probe else None)
+            _serve(services, console, words, outcome, expected if probe else None)
     outcome.seconds = round(time.monotonic() - started, 1)
     if as_json:
         print_json({**_as_record(outcome), "is_right": outcome.is_right})
@@ -104,22 +106,36 @@ def _require_ports(settings: Settings) -> None:
             raise PortTaken(port=port, setting=f"MLOPS_{name.upper()}", option=f"--{name.replace('_', '-')}")
 
 
-def _materialise(settings: Settings, reporter: Reporter) -> tuple[Outcome, list[str]]:
-    """Bring the graph up to date; return what happened and the keys of all assets."""
-    from mlops_assets.graph import build_defs
-    from mlops_assets.orchestration.declared import key
-    from mlops_assets.orchestration.refresh import materialise_stale
-    from mlops_assets.rest.auth import ensure_token
+def _prepared(settings: Settings, console: Console) -> ServiceFactory:
+    """Make or migrate the stores, and bring the directory to the principals file, if there is one."""
     from mlops_assets.services import ServiceFactory
 
     services = ServiceFactory(settings)
     services.prepare()
-    ensure_token(settings.api_token_path)
+    if (file := settings.principals_file) is not None and services.directory.differences(file):
+        for step in services.directory.apply(file, by=services.acting("principal.manage")):
+            console.print(step.words, markup=False, highlight=False)
+    return services
+
+
+def _materialise(services: ServiceFactory, reporter: Reporter) -> tuple[Outcome, list[str]]:
+    """Bring the graph up to date as who runs this command; return what happened and the keys of all assets."""
+    from mlops_assets.graph import build_defs
+    from mlops_assets.orchestration.declared import key
+    from mlops_assets.orchestration.refresh import materialise_stale
+
+    settings, launcher = services.settings, services.acting("run.launch")
     definitions = build_defs(services)
     with open_instance(settings) as instance, reporter:
         changed = [key(dataset) for dataset in services.views_not_as_active()]
         changed += [] if services.bars_are_current() else [key("market/bars")]
-        refresh = materialise_stale(definitions, instance, reporter.hear, changed=changed)
+        refresh = materialise_stale(
+            definitions,
+            instance,
+            reporter.hear,
+            changed=changed,
+            tags_of=lambda run_id: services.run_identity.tags(launcher, run_id),
+        )
     if any(_INTERRUPTED in reason for reason in refresh.failures.values()):
         raise KeyboardInterrupt  # Dagster turns the first one into the failure of a step
     services.warehouse.rebuild()  # everything that was published, in plain SQL
@@ -139,10 +155,11 @@ def _outcome(settings: Settings, refresh: Refresh) -> Outcome:
 
 
 def _serve(
-    settings: Settings, console: Console, words: Words, outcome: Outcome, expected_assets: list[str] | None
+    services: ServiceFactory, console: Console, words: Words, outcome: Outcome, expected_assets: list[str] | None
 ) -> None:
     """Run the services until interrupted, or only until they were probed."""
-    with Children(process_environment(settings), settings.home) as children, _clients(settings) as (ui, api):
+    settings = services.settings
+    with Children(process_environment(settings), settings.home) as children, _clients(services) as (ui, api):
         try:
             for service in platform_services(settings):
                 console.print(words.say("starting", service=service.name))
@@ -177,10 +194,9 @@ def _probe(ui: DagsterUi, api: httpx.Client, expected_assets: list[str]) -> list
 
 
 @contextmanager
-def _clients(settings: Settings) -> Iterator[tuple[DagsterUi, httpx.Client]]:
-    from mlops_assets.rest.auth import ensure_token
-
-    bearer = {"Authorization": f"Bearer {ensure_token(settings.api_token_path)}"}
+def _clients(services: ServiceFactory) -> Iterator[tuple[DagsterUi, httpx.Client]]:
+    settings = services.settings
+    bearer = {"Authorization": f"Bearer {services.operator_bearer}"}
     # trust_env off: a proxy of the environment has no business on loopback.
     with (
         httpx.Client(timeout=_ANSWER_TIMEOUT_SECONDS, trust_env=False) as plain,

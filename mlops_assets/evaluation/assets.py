@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from mlops_assets.evaluation import checks
+from mlops_assets.evaluation.approval_evidence import approval_evidence, tier_of
 from mlops_assets.evaluation.automation import nightly_replay
 from mlops_assets.evaluation.evaluate import RULE_MODULES as EVALUATION_RULES
 from mlops_assets.evaluation.evaluate import evaluate, inputs_of, replay_id
@@ -33,6 +34,7 @@ from mlops_assets.evaluation.results import (
 from mlops_assets.evaluation.spec import Scenario, Strategy
 from mlops_assets.evaluation.store import ReportStore
 from mlops_assets.evaluation.tables import EQUITY_COLUMNS, equity_table, fills_table, replay_from
+from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.errors import Conflict
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
@@ -177,6 +179,7 @@ def _report(scenario: Scenario, replayed: Sequence[Strategy], models: Sequence[M
     dataset = f"reports/{scenario.name}"
     read = [_dataset(scenario, strategy) for strategy in replayed]
     explained = [f"explanations/{model.name}" for model in models]
+    tier = tier_of(models)
 
     @dg.asset(
         key=key(dataset),
@@ -196,6 +199,7 @@ def _report(scenario: Scenario, replayed: Sequence[Strategy], models: Sequence[M
     def report(
         snapshots: dg.ResourceParam[SnapshotStore],
         reports: dg.ResourceParam[ReportStore],
+        approvals: dg.ResourceParam[ApprovalStore],
         blobs: dg.ResourceParam[BlobStore],
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
@@ -204,6 +208,14 @@ def _report(scenario: Scenario, replayed: Sequence[Strategy], models: Sequence[M
         record = build_record(scenario, contenders, importance)
         sealed = seal(record, render(record, scenario, contenders, importance))
         stored = reports.seal(sealed, actor=actor.name)
+        # A draft only: a report is sealed each night, and asks for people's time when somebody submits it.
+        approvals.draft(
+            subject=dataset,
+            tier=tier,
+            evidence=approval_evidence(stored, record, approvals.rules.of(tier)),
+            authors=reports.makers(stored.sha256),
+            by=actor,
+        )
         return report_result(scenario, record, sealed, contenders, html=blobs.path(stored.html_sha256))
 
     return report

@@ -193,6 +193,14 @@ class ReportStore:
         content: dict[str, Any] = json.loads(self._blobs.get(sha256))
         return content
 
+    def makers(self, sha256: str) -> frozenset[str]:
+        """Name who sealed a report first and who ran its replays."""
+        runs = [result["replay"] for result in self.record(sha256)["results"].values()]
+        statement = sa.select(replay.c.created_by).where(replay.c.id.in_(runs))
+        with self._database.read() as connection:
+            replayed = connection.scalars(statement).all()
+        return frozenset({self.get(sha256).created_by, *replayed})
+
     def html(self, sha256: str) -> bytes:
         """Return the HTML of the report whose record has that hash."""
         return self._blobs.get(self.get(sha256).html_sha256)

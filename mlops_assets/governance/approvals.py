@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
-from mlops_assets.kernel.errors import Conflict, Forbidden
+from mlops_assets.governance.evidence import Evidence
+from mlops_assets.governance.rules import Emergency, TierRule
+from mlops_assets.governance.transitions import LIVE, TRANSITIONS, State, Transition, Verb
+from mlops_assets.kernel.errors import Conflict, Forbidden, IntegrityViolation, PlatformError
 from mlops_assets.kernel.fingerprint import Json, fingerprint
 from mlops_assets.kernel.identity import Principal, Role
 
-TIME_TO_LIVE = timedelta(days=14)
-APPROVER_ROLES = frozenset({Role.COMPLIANCE, Role.MLOPS, Role.ADMIN})
+LONGEST_NOTE = 2_000
+PEOPLE_OF_AN_OVERRIDE = 2
 
 
-class State(StrEnum):
-    """Where a request stands."""
-
-    IN_REVIEW = "in_review"
-    APPROVED = "approved"
-    REJECTED = "rejected"
-    EXPIRED = "expired"
+_REMEDIES = {
+    State.DRAFT: "Submit it first: `mlops approvals submit`.",
+    State.SUBMITTED: "Nobody has begun to review it: `mlops approvals review`.",
+    State.IN_REVIEW: "It waits for verdicts.",
+    State.APPROVED: "It can only be revoked.",
+    State.REJECTED: "This evidence is decided; evidence that differs is asked for anew.",
+    State.EXPIRED: "Ask again: what asked for it opens a new round.",
+    State.REVOKED: "Ask again: what asked for it opens a new round.",
+}
 
 
 class Verdict(StrEnum):
@@ -31,101 +37,377 @@ class Verdict(StrEnum):
     REJECT = "reject"
 
 
+class Duty(StrEnum):
+    """What somebody had to do with what is to be approved; who had any of these decides nothing."""
+
+    AUTHOR = "author"
+    LAUNCHER = "launcher"
+    SUBMITTER = "submitter"
+
+
+class DutiesNotApart(Forbidden):
+    """Somebody would decide on their own work, or something that is no person would decide."""
+
+
+class UnusableNote(PlatformError):
+    """A note or a reason is missing, too long or no plain text."""
+
+    code: ClassVar[str] = "invalid_request"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Party:
+    """Somebody who had a hand in it."""
+
+    principal: str
+    duty: Duty
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One approver's word."""
+    """One approver's word. `capacity` is the role in which it counts, `credential` how they proved who they are."""
 
     approver: str
     verdict: Verdict
+    capacity: Role | None
     note: str
+    credential: str
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """One of the two people of an emergency override, and why."""
+
+    principal: str
+    reason: str
+    credential: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needed:
+    """What a request still waits for."""
+
+    people: int
+    role: Role | None
+
+    @property
+    def is_nothing(self) -> bool:
+        return self.people == 0
+
+    @property
+    def words(self) -> str:
+        if self.is_nothing:
+            return "nothing"
+        return f"{self.people} more" if self.role is None else f"{self.people} more, {self.role}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
     """A request to approve `subject` as described by `evidence`, and what was decided so far.
 
-    `round` counts the requests for the same evidence: one that expired unanswered may be asked for again.
+    `round` counts the requests for the same evidence. `due_at` is when a decision should be there, `expires_at` when
+    the request, or the approval, ends. `moved` says which parts of the evidence made it void.
     """
 
     id: str
     subject: str
-    evidence: Mapping[str, Json]
+    tier: int
+    evidence: Evidence
     evidence_fingerprint: str
     round: int
-    state: State
     quorum: int
-    author: str
-    submitted_at: datetime
-    expires_at: datetime
+    required_role: Role | None
+    state: State
+    is_override: bool
+    closed_reason: str
+    moved: tuple[str, ...]
+    created_by: str
+    created_at: datetime
+    submitted_by: str | None
+    submitted_at: datetime | None
+    review_started_at: datetime | None
+    decided_at: datetime | None
+    due_at: datetime | None
+    expires_at: datetime | None
+    valid_days: int
+    parties: tuple[Party, ...] = ()
     decisions: tuple[Decision, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
     @property
-    def is_open(self) -> bool:
-        return self.state is State.IN_REVIEW
+    def is_live(self) -> bool:
+        """Say whether it is open or approved: whether anything can still come of it."""
+        return self.state in LIVE
+
+    @property
+    def is_intact(self) -> bool:
+        """Say whether the stored evidence is what the request was bound to."""
+        return self.evidence.fingerprint == self.evidence_fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify everything that the request says now: the ledger's before and after."""
+        times = (self.submitted_at, self.review_started_at, self.decided_at, self.due_at, self.expires_at)
+        content: dict[str, Json] = {
+            "id": self.id,
+            "evidence": self.evidence_fingerprint,
+            "state": self.state,
+            "is_override": self.is_override,
+            "closed_reason": self.closed_reason,
+            "moved": self.moved,
+            "times": [None if at is None else at.isoformat() for at in times],
+            "parties": sorted([one.principal, one.duty] for one in self.parties),
+            "decisions": sorted([one.approver, one.verdict, one.capacity, one.note] for one in self.decisions),
+            "overrides": sorted([one.principal, one.reason] for one in self.overrides),
+        }
+        return fingerprint(content)
+
+    def duties_of(self, name: str) -> tuple[Duty, ...]:
+        """Say what somebody had to do with what is to be approved."""
+        return tuple(one.duty for one in self.parties if one.principal == name)
 
 
-def submit(
+def draft(
     *,
     subject: str,
-    evidence: Mapping[str, Json],
-    author: Principal,
-    quorum: int,
+    rule: TierRule,
+    evidence: Evidence,
+    authors: Collection[str],
+    by: Principal,
     at: datetime,
     round_number: int = 1,
 ) -> Approval:
-    """Ask for the approval of a subject; the evidence's fingerprint becomes part of the request's identity."""
-    if quorum < 1:
-        raise ValueError(f"a quorum of {quorum} would approve by itself")
-    bound = fingerprint(evidence)
+    """Bind a request to its evidence, with those who made it; nobody is asked yet."""
+    if not subject or not evidence.parts:
+        raise ValueError("an approval needs a subject and evidence: one that is bound to nothing approves anything")
+    bound = evidence.fingerprint
     return Approval(
         id=fingerprint({"subject": subject, "evidence": bound, "round": round_number}),
         subject=subject,
-        evidence=dict(evidence),
+        tier=rule.tier,
+        evidence=evidence,
         evidence_fingerprint=bound,
         round=round_number,
-        state=State.IN_REVIEW,
-        quorum=quorum,
-        author=author.name,
-        submitted_at=at,
-        expires_at=at + TIME_TO_LIVE,
+        quorum=rule.quorum,
+        required_role=rule.required_role,
+        state=State.DRAFT,
+        is_override=False,
+        closed_reason="",
+        moved=(),
+        created_by=by.name,
+        created_at=at,
+        submitted_by=None,
+        submitted_at=None,
+        review_started_at=None,
+        decided_at=None,
+        due_at=None,
+        expires_at=None,
+        valid_days=rule.valid_days,
+        parties=parties_of(authors, launcher=by),
     )
 
 
-def decide(approval: Approval, *, approver: Principal, verdict: Verdict, note: str, at: datetime) -> Approval:
-    """Add one approver's verdict and move the state when the quorum is reached or somebody rejects.
+def parties_of(authors: Collection[str], *, launcher: Principal) -> tuple[Party, ...]:
+    """Name those who made something and the one whose run asks for its approval."""
+    made = {Party(principal=name, duty=Duty.AUTHOR) for name in authors}
+    return tuple(sorted({*made, Party(principal=launcher.name, duty=Duty.LAUNCHER)}))
+
+
+def submit(approval: Approval, *, by: Principal, rule: TierRule, at: datetime) -> Approval:
+    """Ask for verdicts: from now on the clock runs."""
+    after = _moved(approval, Verb.SUBMIT, State.SUBMITTED)
+    return replace(
+        after,
+        submitted_by=by.name,
+        submitted_at=at,
+        due_at=at + rule.decide_within,
+        expires_at=at + rule.expires_after,
+        parties=tuple(sorted({*approval.parties, Party(principal=by.name, duty=Duty.SUBMITTER)})),
+    )
+
+
+def start_review(approval: Approval, *, by: Principal, at: datetime) -> Approval:
+    """Say that somebody who may decide is looking at it."""
+    _require_apart(approval, by)
+    _require_in_time(approval, at)
+    return replace(_moved(approval, Verb.REVIEW, State.IN_REVIEW), review_started_at=at)
+
+
+def decide(
+    approval: Approval,
+    *,
+    by: Principal,
+    verdict: Verdict,
+    note: str,
+    deciding: Collection[Role],
+    holds: Callable[[Decision], bool],
+    at: datetime,
+) -> Approval:
+    """Add one approver's verdict; move when enough people approved, or when one rejects.
+
+    Args:
+        deciding: the roles whose verdict counts.
+        holds: whether an earlier approver is still active in the role they decided in; if not, they don't count.
 
     Raises:
-        Forbidden: if the approver wrote what is to be approved, or has no approving role.
-        Conflict: if the request is closed or expired, or this approver has already decided.
+        Forbidden: if they authored, launched or submitted it, are no person or hold no deciding role.
+        Conflict: if it is not in review, its time is over, or they have decided already.
+        UnusableNote: if a rejection says nothing, or the note can't be kept.
     """
-    if approver.name == approval.author:
-        raise Forbidden(f"{approver.name} submitted {approval.subject} and can't decide on it. Ask somebody else.")
-    if not approver.has_any(APPROVER_ROLES):
-        allowed = ", ".join(sorted(APPROVER_ROLES))
-        raise Forbidden(f"{approver.name} has none of the roles that approve ({allowed}).")
-    if has_expired(approval, at=at) or approval.state is State.EXPIRED:
-        raise Conflict(
-            f"{approval.subject}: the request expired on {approval.expires_at:%Y-%m-%d}. Submit it again: "
-            "materialising the asset that asked for it opens a new round."
-        )
-    if not approval.is_open:
-        raise Conflict(
-            f"{approval.subject}: the request is {approval.state}. Its evidence can't be decided on again; "
-            "what changes it asks anew."
-        )
-    if any(decision.approver == approver.name for decision in approval.decisions):
-        raise Conflict(f"{approver.name} has already decided on {approval.subject}.")
-    decisions = (*approval.decisions, Decision(approver=approver.name, verdict=verdict, note=note, at=at))
-    return replace(approval, decisions=decisions, state=_state_after(decisions, approval.quorum))
+    _require_apart(approval, by)
+    said = _words(note, what="note", is_needed=verdict is Verdict.REJECT)
+    _require_in_time(approval, at)
+    _require_source(approval, Verb(verdict))
+    if any(decision.approver == by.name for decision in approval.decisions):
+        raise Conflict(f"{by.name} has already decided on {approval.subject}; a verdict stands.")
+    if not (roles := by.roles & frozenset(deciding)):
+        raise Forbidden(f"{by.name} holds no role that decides ({', '.join(sorted(deciding))}).")
+    decision = Decision(
+        approver=by.name,
+        verdict=verdict,
+        capacity=_capacity(roles, needed(approval, holds=holds).role, approval.required_role),
+        note=said,
+        credential=by.credential,
+        at=at,
+    )
+    after = replace(approval, decisions=(*approval.decisions, decision))
+    if verdict is Verdict.REJECT:
+        return replace(_moved(after, Verb.REJECT, State.REJECTED), decided_at=at, closed_reason=said)
+    if not needed(after, holds=lambda one: one is decision or holds(one)).is_nothing:
+        return _moved(after, Verb.APPROVE, State.IN_REVIEW)
+    valid_until = at + timedelta(days=approval.valid_days)
+    return replace(_moved(after, Verb.APPROVE, State.APPROVED), decided_at=at, expires_at=valid_until)
+
+
+def override(
+    approval: Approval,
+    *,
+    by: Principal,
+    reason: str,
+    holds: Callable[[Override], bool],
+    emergency: Emergency,
+    at: datetime,
+) -> Approval:
+    """Let it through without its quorum: the second person's word approves it for a short time.
+
+    Raises:
+        Forbidden: if they authored, launched or submitted it, or are no person.
+        Conflict: if it waits for no decision, its time is over, or they have said so already.
+        UnusableNote: if no reason is given.
+    """
+    _require_apart(approval, by)
+    said = _words(reason, what="reason", is_needed=True)
+    _require_in_time(approval, at)
+    _require_source(approval, Verb.OVERRIDE)
+    if any(one.principal == by.name for one in approval.overrides):
+        raise Conflict(f"{by.name} has already asked to override {approval.subject}; it needs a second person.")
+    own = Override(principal=by.name, reason=said, credential=by.credential, at=at)
+    after = replace(approval, overrides=(*approval.overrides, own))
+    if sum(holds(one) for one in approval.overrides) + 1 < PEOPLE_OF_AN_OVERRIDE:
+        return _moved(after, Verb.OVERRIDE, State.IN_REVIEW)
+    approved = _moved(after, Verb.OVERRIDE, State.APPROVED)
+    return replace(approved, is_override=True, decided_at=at, expires_at=at + emergency.lasts)
+
+
+def expire(approval: Approval) -> Approval:
+    """End what its time is over of."""
+    return replace(_moved(approval, Verb.EXPIRE, State.EXPIRED), closed_reason=f"expired {approval.state}")
+
+
+def revoke(approval: Approval, *, reason: str, moved: tuple[str, ...] = ()) -> Approval:
+    """Withdraw a request or take an approval back; `moved` names the parts of the evidence that changed.
+
+    Raises:
+        Conflict: if it is closed already.
+        UnusableNote: if no reason is given.
+    """
+    said = _words(reason, what="reason", is_needed=True)
+    return replace(_moved(approval, Verb.REVOKE, State.REVOKED), closed_reason=said, moved=moved)
 
 
 def has_expired(approval: Approval, *, at: datetime) -> bool:
-    """Say whether an open request has outlived its time."""
-    return approval.is_open and at >= approval.expires_at
+    """Say whether a waiting request or an approval has outlived its time."""
+    return approval.is_live and approval.expires_at is not None and at >= approval.expires_at
 
 
-def _state_after(decisions: tuple[Decision, ...], quorum: int) -> State:
-    if any(decision.verdict is Verdict.REJECT for decision in decisions):
-        return State.REJECTED
-    return State.APPROVED if len(decisions) >= quorum else State.IN_REVIEW
+def needed(approval: Approval, *, holds: Callable[[Decision], bool]) -> Needed:
+    """Say what is missing: people up to the quorum, and the required role if nobody who counts decided in it."""
+    yeas = [one for one in approval.decisions if one.verdict is Verdict.APPROVE and holds(one)]
+    wanted = approval.required_role
+    role = None if wanted is None or any(one.capacity is wanted for one in yeas) else wanted
+    return Needed(people=max(approval.quorum - len(yeas), 0 if role is None else 1), role=role)
+
+
+def require_intact(approval: Approval) -> None:
+    """Refuse to act on evidence that was changed behind the platform's back.
+
+    Raises:
+        IntegrityViolation: if the stored evidence is not what the request was bound to.
+    """
+    if not approval.is_intact:
+        raise IntegrityViolation(
+            what=f"evidence of approval {approval.id[:12]} ({approval.subject})",
+            expected=approval.evidence_fingerprint,
+            found=approval.evidence.fingerprint,
+            remedy="Revoke it, find out who changed the database, and ask again.",
+        )
+
+
+def _moved(approval: Approval, verb: Verb, target: State) -> Approval:
+    _require_source(approval, verb)
+    if Transition(approval.state, verb, target) not in TRANSITIONS:
+        raise ValueError(f"{verb} does not lead from {approval.state} to {target}")
+    return replace(approval, state=target)
+
+
+def _require_source(approval: Approval, verb: Verb) -> None:
+    sources = list(dict.fromkeys(one.source for one in TRANSITIONS if one.verb is verb))
+    if approval.state not in sources:
+        asked = f"{verb} needs one that is {_listed(sources)}"
+        reason = f" ({approval.closed_reason})" if approval.closed_reason else ""
+        raise Conflict(
+            f"{approval.subject}: the request is {approval.state}{reason}; {asked}. {_REMEDIES[approval.state]}"
+        )
+
+
+def _require_apart(approval: Approval, by: Principal) -> None:
+    if duties := approval.duties_of(by.name):
+        raise DutiesNotApart(
+            f"{by.name} is {_listed(duties, last='and')} of {approval.subject} and can't decide on it. "
+            "Ask somebody else."
+        )
+    if Role.SERVICE in by.roles:
+        raise DutiesNotApart(f"{by.name} is a service; only people decide. Ask somebody who may.")
+
+
+def _require_in_time(approval: Approval, at: datetime) -> None:
+    if has_expired(approval, at=at):
+        raise Conflict(
+            f"{approval.subject}: the request expired on {approval.expires_at:%Y-%m-%d %H:%M} UTC. "
+            f"{_REMEDIES[State.EXPIRED]}"
+        )
+
+
+def _capacity(roles: Collection[Role], still_needed: Role | None, required: Role | None) -> Role:
+    """Choose the role in which a verdict counts: the required one while it is needed, else preferably another."""
+    if still_needed is not None and still_needed in roles:
+        return still_needed
+    return min(roles, key=lambda role: (role is required, role))
+
+
+def _words(text: str, *, what: str, is_needed: bool) -> str:
+    said = text.strip()
+    if is_needed and not said:
+        raise UnusableNote(f"Give a {what}: it goes into the ledger, and others have to understand why.")
+    if len(said) > LONGEST_NOTE:
+        raise UnusableNote(f"The {what} has {len(said)} characters; keep it to {LONGEST_NOTE}.")
+    if not all(one.isprintable() or one in "\n\t" for one in said):
+        raise UnusableNote(f"The {what} holds control characters; write plain text.")
+    return said
+
+
+def _listed(names: Iterable[str], *, last: str = "or") -> str:
+    *first, final = names
+    return f"{', '.join(first)} {last} {final}" if first else final

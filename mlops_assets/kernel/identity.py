@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 
 class Role(StrEnum):
@@ -41,3 +42,12 @@ class Principal:
 
     def has_any(self, roles: Collection[Role]) -> bool:
         return bool(self.roles & frozenset(roles))
+
+
+class Gate(Protocol):
+    """Makes, for an action, the dependency that lets only those through who may; routes are given one.
+
+    It returns the caller: `decider = Depends(allowed("approval.decide"))`, then `caller: Principal = decider`.
+    """
+
+    def __call__(self, action: str) -> Callable[..., Principal]: ...

@@ -56,6 +56,15 @@ MESSAGES: dict[str, Message] = {
         "Run the same command again: what is right already is kept",
         "같은 명령을 다시 실행하세요. 이미 완료된 것은 그대로 둡니다",
     ),
+    "alert_title": Message("[{severity}] {summary}", "[{severity}] {summary}"),
+    "alert_low": Message("LOW", "낮음"),
+    "alert_medium": Message("MEDIUM", "보통"),
+    "alert_high": Message("HIGH", "높음"),
+    "alert_critical": Message("CRITICAL", "심각"),
+    "alert_subject": Message("Subject", "대상"),
+    "alert_kind": Message("Kind", "종류"),
+    "alert_raised_at": Message("Raised at", "발생 시각"),
+    "alert_footer": Message("`mlops alerts show {id}` has the details", "자세한 내용: `mlops alerts show {id}`"),
 }
 
 

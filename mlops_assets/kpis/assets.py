@@ -1,6 +1,6 @@
-"""The graph of governance: `governance/kpis` over everything, `governance/audit_checkpoint` over the ledger."""
+"""The graph of the KPIs: `governance/kpis` over everything."""
 
-# No `from __future__ import annotations`: Dagster compares the annotation of `context` as a class.
+from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,6 @@ from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.kpis.facts import gather_facts
 from mlops_assets.kpis.measures import Kpi, measure
-from mlops_assets.ledger.entry import GENESIS_HASH
-from mlops_assets.ledger.store import Ledger
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import snapshot_result
 from mlops_assets.orchestration.timing import content_freshness, refresh_when_any_input_changes
@@ -22,7 +20,6 @@ from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
 KPIS = "governance/kpis"
-AUDIT_CHECKPOINT = "governance/audit_checkpoint"
 OWNER = "team:compliance"
 
 COLUMNS = (
@@ -36,8 +33,8 @@ COLUMNS = (
 )
 
 
-def governance_definitions(measured: Sequence[str]) -> dg.Definitions:
-    """Return the governance assets; `measured` names the datasets whose refresh makes the KPIs stale."""
+def kpi_definitions(measured: Sequence[str]) -> dg.Definitions:
+    """Return the asset of the KPIs; `measured` names the datasets whose refresh makes the KPIs stale."""
     version = code_version(fingerprint(KPIS), "mlops_assets.kpis.measures", "mlops_assets.kpis.facts")
 
     @dg.asset(
@@ -66,56 +63,7 @@ def governance_definitions(measured: Sequence[str]) -> dg.Definitions:
         )
         return snapshot_result(published, kpis=dg.MetadataValue.md(_table(measured_now)))
 
-    @dg.asset(
-        key=key(AUDIT_CHECKPOINT),
-        deps=[key(KPIS)],
-        description="The audit ledger's chain, verified from its first entry, with the hash of its head.",
-        owners=[OWNER],
-        group_name="governance",
-        kinds={"sql"},
-        code_version=code_version(fingerprint(AUDIT_CHECKPOINT), "mlops_assets.ledger.entry"),
-        metadata=asset_metadata(file=Path(__file__)),
-        automation_condition=refresh_when_any_input_changes(),
-        freshness_policy=content_freshness(),
-        check_specs=[
-            dg.AssetCheckSpec(
-                "chain_is_intact",
-                asset=key(AUDIT_CHECKPOINT),
-                blocking=True,
-                description="No entry was edited, moved or removed since the previous checkpoint, nor before it.",
-            )
-        ],
-    )
-    def audit_checkpoint(context: dg.AssetExecutionContext, journal: dg.ResourceParam[Ledger]) -> dg.MaterializeResult:
-        verification = journal.verify()
-        entries, head_hash = _previous_checkpoint(context.instance)
-        is_continued = journal.holds(entries, head_hash)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(verification.head_hash),
-            metadata={"entries": verification.entries, "head_hash": verification.head_hash},
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name="chain_is_intact",
-                    passed=verification.is_intact and is_continued,
-                    metadata={
-                        "entries": verification.entries,
-                        "previous_checkpoint": entries,
-                        "previous_checkpoint_holds": is_continued,
-                        "problem": verification.problem or "none",
-                    },
-                )
-            ],
-        )
-
-    return dg.Definitions(assets=[kpis, audit_checkpoint])
-
-
-def _previous_checkpoint(instance: dg.DagsterInstance) -> tuple[int, str]:
-    """Return how many entries the previous checkpoint saw and the hash of the last; none and the first hash before."""
-    for record in instance.fetch_materializations(key(AUDIT_CHECKPOINT), limit=1).records:
-        if (made := record.asset_materialization) is not None:
-            return int(str(made.metadata["entries"].value)), str(made.metadata["head_hash"].value)
-    return 0, GENESIS_HASH
+    return dg.Definitions(assets=[kpis])
 
 
 def _rows(kpis: Sequence[Kpi]) -> pl.DataFrame:

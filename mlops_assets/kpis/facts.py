@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +13,6 @@ from mlops_assets.lifecycle.template import IncompleteMetadata, require_complete
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import (
     approval,
-    approval_decision,
     drift_event,
     model_version,
     prompt_evaluation,
@@ -38,13 +36,16 @@ def gather_facts(database: Database) -> Facts:
     with database.read() as connection:
         models = _models_read_by_replays(connection)
         explained = _explained_models(connection)
+        decided = _decided(connection)
         return Facts(
             model_versions=_count(connection, model_version),
             model_versions_with_complete_metadata=_complete_versions(connection),
             replays=_count(connection, replay),
             model_driven_replays=len(models),
             model_driven_replays_with_explanations=sum(model in explained for model in models),
-            approval_lead_times=_approval_lead_times(connection),
+            approval_lead_times=[one.decided_at - one.submitted_at for one in decided],
+            approvals_decided_in_time=sum(one.due_at is None or one.decided_at <= one.due_at for one in decided),
+            approval_overrides=_count(connection, approval, approval.c.is_override),
             prompt_evaluations=_count(connection, prompt_evaluation),
             prompt_evaluations_passed=_count(connection, prompt_evaluation, prompt_evaluation.c.is_passed),
             open_drift_events=_count(connection, drift_event, drift_event.c.status != "resolved"),
@@ -89,11 +90,12 @@ def _explained_models(connection: sa.Connection) -> set[_UsedModel]:
     }
 
 
-def _approval_lead_times(connection: sa.Connection) -> list[timedelta]:
-    decided = (
-        sa.select(approval.c.submitted_at, sa.func.max(approval_decision.c.at).label("decided_at"))
-        .join(approval_decision, approval_decision.c.approval_id == approval.c.id)
-        .where(approval.c.state.in_(["approved", "rejected"]))
-        .group_by(approval.c.id, approval.c.submitted_at)
+def _decided(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+    """Return when requests that a verdict decided were submitted, due and decided; an override is no verdict.
+
+    What was revoked or expired after its approval was decided all the same.
+    """
+    statement = sa.select(approval.c.submitted_at, approval.c.due_at, approval.c.decided_at).where(
+        approval.c.decided_at.is_not(None), approval.c.submitted_at.is_not(None), ~approval.c.is_override
     )
-    return [row.decided_at - row.submitted_at for row in connection.execute(decided)]
+    return connection.execute(statement.order_by(approval.c.decided_at, approval.c.id)).all()

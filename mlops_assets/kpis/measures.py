@@ -13,7 +13,10 @@ Unit = Literal["fraction", "hours", "count"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the stores and the ledger say. `approval_lead_times` run from submission to the deciding verdict."""
+    """What the stores and the ledger say. `approval_lead_times` run from submission to the deciding verdict.
+
+    `approvals_decided_in_time` counts those of them that kept the tier's limit; `approval_overrides` are violations.
+    """
 
     model_versions: int
     model_versions_with_complete_metadata: int
@@ -21,6 +24,8 @@ class Facts:
     model_driven_replays: int
     model_driven_replays_with_explanations: int
     approval_lead_times: Sequence[timedelta]
+    approvals_decided_in_time: int
+    approval_overrides: int
     prompt_evaluations: int
     prompt_evaluations_passed: int
     open_drift_events: int
@@ -79,6 +84,22 @@ def measure(facts: Facts) -> list[Kpi]:
             owner="team:compliance",
             target=24.0,
             value=_median_hours(facts.approval_lead_times),
+        ),
+        Kpi(
+            name="approvals_decided_in_time",
+            definition="Approvals and rejections within the time that the tier's rule gives / all of them.",
+            unit="fraction",
+            owner="team:compliance",
+            target=0.95,
+            value=_share(facts.approvals_decided_in_time, len(facts.approval_lead_times)),
+        ),
+        Kpi(
+            name="approval_overrides",
+            definition="Emergency overrides: what two people let through without its quorum, each a violation.",
+            unit="count",
+            owner="team:compliance",
+            target=0.0,
+            value=float(facts.approval_overrides),
         ),
         Kpi(
             name="drift_events_open",

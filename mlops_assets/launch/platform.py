@@ -36,7 +36,17 @@ def platform_services(settings: Settings) -> list[Service]:
     commands = {
         UI: ["dagster_webserver", *address, str(settings.ui_port), "--workspace", workspace],
         DAEMON: ["dagster._daemon", "run", "--workspace", workspace],
-        API: ["uvicorn", "--factory", "mlops_assets.rest.app:from_environment", *address, str(settings.api_port)],
+        # The API writes its own line a request, without what the caller wrote.
+        API: [
+            *(
+                "uvicorn",
+                "--no-access-log",
+                "--no-server-header",
+                "--factory",
+                "mlops_assets.rest.app:from_environment",
+            ),
+            *(*address, str(settings.api_port)),
+        ],
     }
     return [
         Service(name=name, command=[sys.executable, "-m", *command], log=settings.logs_path / f"{name}.log")

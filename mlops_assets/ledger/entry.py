@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.fingerprint import Json, fingerprint
 
 GENESIS_HASH = "0" * 64
+
+
+class Linked(Protocol):
+    """What the next entry has to know of the one before it."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def hash(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,21 +48,7 @@ class Entry:
         return self.hash == fingerprint(_content(self))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """What a walk along the chain found. `first_bad` is the sequence number of the first entry that does not hold."""
-
-    entries: int
-    head_hash: str
-    first_bad: int | None
-    problem: str
-
-    @property
-    def is_intact(self) -> bool:
-        return self.first_bad is None
-
-
-def chain(change: Change, *, after: Entry | None, at: datetime) -> Entry:
+def chain(change: Change, *, after: Linked | None, at: datetime) -> Entry:
     """Make the entry that follows `after` (None for the first)."""
     unsealed = Entry(
         seq=1 if after is None else after.seq + 1,
@@ -67,26 +64,6 @@ def chain(change: Change, *, after: Entry | None, at: datetime) -> Entry:
         hash="",
     )
     return replace(unsealed, hash=fingerprint(_content(unsealed)))
-
-
-def verify_chain(entries: Iterable[Entry]) -> Verification:
-    """Walk entries in order and stop at the first that was edited, removed, inserted or moved."""
-    seq, head = 0, GENESIS_HASH
-    for entry in entries:
-        if problem := _problem(entry, seq + 1, head):
-            return Verification(entries=seq, head_hash=head, first_bad=entry.seq, problem=problem)
-        seq, head = entry.seq, entry.hash
-    return Verification(entries=seq, head_hash=head, first_bad=None, problem="")
-
-
-def _problem(entry: Entry, expected_seq: int, expected_previous: str) -> str:
-    if entry.seq != expected_seq:
-        return f"entry {entry.seq} stands where {expected_seq} should: entries were removed, inserted or moved"
-    if entry.previous_hash != expected_previous:
-        return f"entry {entry.seq} does not follow from the entry before it"
-    if not entry.is_sealed:
-        return f"entry {entry.seq} was changed after it was written"
-    return ""
 
 
 def _content(entry: Entry) -> dict[str, Json]:

@@ -3,62 +3,109 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
-from mlops_assets.kernel.fingerprint import Json, canonical_json
-from mlops_assets.ledger.entry import GENESIS_HASH, Entry, Verification, chain, verify_chain
+from mlops_assets.kernel.fingerprint import Json
+from mlops_assets.ledger.checkpoint import Checkpoint, InvalidCheckpoint
+from mlops_assets.ledger.checkpoint_folder import CheckpointFolder
+from mlops_assets.ledger.entry import Entry, chain
+from mlops_assets.ledger.seal import Row, line_of_row, link_of_row
+from mlops_assets.ledger.verification import BEGINNING, Head, Link, Verification, verify_links
+from mlops_assets.storage.keys import PublicKey
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import ledger_entry, snapshot
 
-_PAGE = 1_000
+Progress = Callable[[int, int], None]
+"""Is told how many entries of how many were walked."""
 
-# Details as text: a row that somebody damaged must be named, not stop the walk.
-_COLUMNS = tuple(
-    sa.type_coerce(column, sa.Text).label("details") if column.name == "details" else column
-    for column in ledger_entry.columns
+_PAGE = 1_000
+_WALKED_AT_ONCE = 10_000
+_ANY_ENDING = "*"
+
+# Details and instant as text: a row that somebody damaged must be named, not stop the walk.
+_DETAILS = sa.cast(ledger_entry.c.details, sa.Text).label("details")
+_COLUMNS = tuple(_DETAILS if column.name == "details" else column for column in ledger_entry.columns)
+_RAW = tuple(
+    {"details": _DETAILS, "at": sa.type_coerce(ledger_entry.c.at, sa.Text).label("at")}.get(name, ledger_entry.c[name])
+    for name in Row._fields
 )
+_LAST = sa.select(ledger_entry.c.seq, ledger_entry.c.hash).order_by(ledger_entry.c.seq.desc()).limit(1)
+_APPEND = sa.insert(ledger_entry)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which entries are asked for. A name that ends with `*` stands for every name that begins so."""
+
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class Ledger:
     """Appends inside the caller's transaction; the database itself refuses UPDATE and DELETE."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Clock, checkpoints: CheckpointFolder | None = None) -> None:
+        self._database, self._clock, self._checkpoints = database, clock, checkpoints
+
+    def begin(self) -> AbstractContextManager[sa.Connection]:
+        """Open a write transaction of the ledger's database."""
+        return self._database.begin()
 
     def append(self, connection: sa.Connection, change: Change) -> int:
         """Append `change` in the transaction of `connection` (one of `Database.begin`) and return its number."""
-        entry = chain(change, after=_last(connection), at=self._clock.now())
-        connection.execute(sa.insert(ledger_entry).values({name: getattr(entry, name) for name in Entry.__slots__}))
+        last = connection.execute(_LAST).one_or_none()
+        entry = chain(change, after=None if last is None else Head(*last), at=self._clock.now())
+        connection.execute(_APPEND, {name: getattr(entry, name) for name in Entry.__slots__})
         return entry.seq
 
-    def verify(self) -> Verification:
-        """Walk the whole chain, then ask whether its end is there: published snapshots name their entries.
+    def verify(
+        self, *, trusting: Iterable[PublicKey] = (), progress: Progress = lambda _done, _all: None
+    ) -> Verification:
+        """Walk the whole chain, against itself, every checkpoint in the folder, and the snapshots that name entries.
 
-        A cut behind the last named entry shows only against a checkpoint.
+        `trusting` names the keys that count instead of the installation's own. A cut behind the last checkpoint and the
+        last snapshot does not show.
         """
-        verification = verify_chain(self.entries())
-        with self._database.read() as connection:
+        checkpoints, unreliable = list[Checkpoint](), ""
+        try:
+            checkpoints = [] if self._checkpoints is None else self._checkpoints.read().trusted(trusting)
+        except InvalidCheckpoint as error:
+            unreliable = str(error)
+        with self._database.read() as connection:  # before the walk, which ends where the ledger ended when it began
             named = connection.scalar(sa.select(sa.func.max(snapshot.c.ledger_seq))) or 0
-        if verification.is_intact and named > verification.entries:
-            return replace(
-                verification,
-                first_bad=verification.entries + 1,
-                problem=f"entries after {verification.entries} were removed: a published snapshot names entry {named}",
-            )
-        return verification
+        found = self._walk(checkpoints, BEGINNING, progress).and_also(unreliable)
+        if found.is_intact and named > found.entries:
+            problem = f"entries after {found.entries} were removed: a published snapshot names entry {named}"
+            return replace(found, first_bad=found.entries + 1, problem=problem)
+        return found
 
-    def holds(self, seq: int, entry_hash: str) -> bool:
-        """Say whether the entry that a checkpoint saw is still there and the same."""
+    def verify_since(self, checkpoint: Checkpoint | None) -> Verification:
+        """Walk from the entry that a checkpoint saw to the end; from the beginning without one."""
+        if checkpoint is None:
+            return self._walk([], BEGINNING)
+        if self.hash_of(checkpoint.seq) != checkpoint.head_hash:
+            return Verification(
+                entries=0,
+                head_hash="",
+                first_bad=checkpoint.seq,
+                problem=f"entry {checkpoint.seq} is not there, or not the one that the latest checkpoint saw",
+            )
+        return self._walk([], Head(checkpoint.seq, checkpoint.head_hash))
+
+    def hash_of(self, seq: int) -> str:
+        """Return the stored hash of an entry; nothing where there is none."""
         with self._database.read() as connection:
-            found = connection.scalar(sa.select(ledger_entry.c.hash).where(ledger_entry.c.seq == seq))
-        return found == entry_hash if seq else entry_hash == GENESIS_HASH
+            return connection.scalar(sa.select(ledger_entry.c.hash).where(ledger_entry.c.seq == seq)) or ""
 
     def entries(
         self,
@@ -67,42 +114,94 @@ class Ledger:
         actor: str | None = None,
         action: str | None = None,
         subject: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int | None = None,
+        newest_first: bool = False,
+        until_seq: int | None = None,
     ) -> Iterator[Entry]:
-        """Yield entries in order, a page at a time, optionally only those of an actor, action or subject."""
-        remaining = limit
+        """Yield entries in order, a page at a time; filters narrow them.
+
+        An actor, action or subject that ends with `*` stands for every name that begins so. `since` is the first
+        instant, `until` the first one that does not count.
+        """
+        wanted = Wanted(actor=actor, action=action, subject=subject, since=since, until=until)
+        low, high, remaining = after_seq, until_seq, limit
         while remaining is None or remaining > 0:
-            page = self._page(after_seq, actor, action, subject, min(_PAGE, remaining or _PAGE))
+            size = _PAGE if remaining is None else min(_PAGE, remaining)
+            page = self._page(wanted, low, high, size, newest_first=newest_first)
             yield from page
-            if len(page) < _PAGE:
+            if len(page) < size:
                 return
-            after_seq = page[-1].seq
-            remaining = None if remaining is None else remaining - len(page)
+            remaining = None if remaining is None else remaining - size
+            low, high = (low, page[-1].seq - 1) if newest_first else (page[-1].seq, high)
 
-    def export(self, path: Path) -> int:
-        """Write every entry to `path` as JSON Lines of canonical JSON and return how many there were."""
-        count = 0
-        with path.open("wb") as stream:
-            for count, entry in enumerate(self.entries(), start=1):  # noqa: B007 - the last count is the result
-                stream.write(canonical_json(entry.as_json()) + b"\n")
-        return count
-
-    def _page(
-        self, after_seq: int, actor: str | None, action: str | None, subject: str | None, size: int
-    ) -> list[Entry]:
-        wanted = {"actor": actor, "action": action, "subject": subject}
-        statement = sa.select(*_COLUMNS).where(ledger_entry.c.seq > after_seq).order_by(ledger_entry.c.seq)
-        for name, value in wanted.items():
-            if value is not None:
-                statement = statement.where(ledger_entry.c[name] == value)
+    def _page(self, wanted: Wanted, low: int, high: int | None, size: int, *, newest_first: bool) -> list[Entry]:
+        seq = ledger_entry.c.seq
+        statement = sa.select(*_COLUMNS).where(seq > low).order_by(seq.desc() if newest_first else seq).limit(size)
+        if high is not None:
+            statement = statement.where(seq <= high)
+        for condition in _conditions(wanted, self._database.engine.dialect.name):
+            statement = statement.where(condition)
         with self._database.read() as connection:
-            return [_entry(row) for row in connection.execute(statement.limit(size)).mappings()]
+            return [_entry(row) for row in connection.execute(statement).mappings()]
+
+    def _walk(
+        self, checkpoints: list[Checkpoint], start: Head, progress: Progress = lambda _done, _all: None
+    ) -> Verification:
+        return verify_links(self._links(start.seq, progress), checkpoints, start=start)
+
+    def lines(self, *, until_seq: int | None = None) -> Iterator[bytes]:
+        """Yield entries as canonical JSON, as an export holds them; damaged rows too."""
+        last = self._last_seq() if until_seq is None else until_seq
+        for page in self._pages(0, last):
+            yield from map(line_of_row, page)
+
+    def _links(self, after_seq: int, progress: Progress) -> Iterator[Link]:
+        last = self._last_seq()
+        for page in self._pages(after_seq, last):
+            yield from map(link_of_row, page)
+            progress(page[-1].seq, last)
+
+    def _last_seq(self) -> int:
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(sa.func.max(ledger_entry.c.seq))) or 0
+
+    def _pages(self, after_seq: int, last: int) -> Iterator[list[Row]]:
+        """Yield every row after one up to another, in order, some thousands at a time."""
+        seq = ledger_entry.c.seq
+        between = sa.and_(seq > sa.bindparam("after"), seq <= sa.bindparam("last"))
+        statement = sa.select(*_RAW).where(between).order_by(seq).limit(_WALKED_AT_ONCE)
+        while True:
+            with self._database.read() as connection:
+                page = [Row._make(row) for row in connection.execute(statement, {"after": after_seq, "last": last})]
+            if not page:
+                return
+            yield page
+            after_seq = page[-1].seq
 
 
-def _last(connection: sa.Connection) -> Entry | None:
-    statement = sa.select(*_COLUMNS).order_by(ledger_entry.c.seq.desc()).limit(1)
-    row = connection.execute(statement).mappings().one_or_none()
-    return None if row is None else _entry(row)
+def _conditions(wanted: Wanted, dialect: str) -> Iterator[sa.ColumnElement[bool]]:
+    for name in ("actor", "action", "subject"):
+        value: str | None = getattr(wanted, name)
+        column = ledger_entry.c[name]
+        if value is None:
+            continue
+        if not value.endswith(_ANY_ENDING):
+            yield column == value
+        elif prefix := value.removesuffix(_ANY_ENDING):
+            yield _begins_with(column, prefix, dialect)
+    if wanted.since is not None:
+        yield ledger_entry.c.at >= wanted.since
+    if wanted.until is not None:
+        yield ledger_entry.c.at < wanted.until
+
+
+def _begins_with(column: sa.Column[str], prefix: str, dialect: str) -> sa.ColumnElement[bool]:
+    """Return a condition that the column's index serves: LIKE of SQLite ignores case and so uses no index."""
+    if dialect == "sqlite":
+        return sa.and_(column >= prefix, column < prefix + "\U0010ffff")
+    return column.startswith(prefix, autoescape=True)
 
 
 def _entry(row: sa.RowMapping) -> Entry:
@@ -116,33 +215,3 @@ def _details(text: str) -> dict[str, Json]:
     except ValueError:
         return {"unreadable": text}
     return found if isinstance(found, dict) else {"unreadable": text}
-
-
-def read_export(path: Path) -> Iterator[Entry]:
-    """Yield the entries of an exported file, so that it can be verified without the database.
-
-    A line that is no entry is yielded as one whose hash can't hold, so that verification names it.
-    """
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            yield _line(number, line)
-
-
-def _line(number: int, line: bytes) -> Entry:
-    try:
-        fields = json.loads(line)
-        return Entry(**{**fields, "at": datetime.fromisoformat(fields["at"])})
-    except (ValueError, TypeError, KeyError):
-        return Entry(
-            seq=number,
-            at=datetime.fromtimestamp(0, UTC),
-            actor="",
-            action="",
-            subject="",
-            before=None,
-            after=None,
-            reason="",
-            details={"unreadable": line.decode(errors="replace")},
-            previous_hash="",
-            hash="",
-        )

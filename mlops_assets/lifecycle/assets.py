@@ -18,7 +18,7 @@ from mlops_assets.lifecycle.automation import drift_sensor
 from mlops_assets.lifecycle.candidate import Candidate, train_candidate
 from mlops_assets.lifecycle.checklist import LookAheadFound, assemble
 from mlops_assets.lifecycle.deployment import Deployments
-from mlops_assets.lifecycle.evidence import SealedReports, gather
+from mlops_assets.lifecycle.evidence import SealedReports, gather, makers_of
 from mlops_assets.lifecycle.registry import ModelRegistry
 from mlops_assets.lifecycle.results import drift_checks, model_result, probability_check, request_result, with_checks
 from mlops_assets.lifecycle.spec import ModelSpec, fields_of
@@ -32,6 +32,7 @@ from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, Snapsho
 _PREDICTION_RULES = ("mlops_assets.lifecycle.predict", "mlops_assets.lifecycle.train")
 _DRIFT_RULES = ("mlops_assets.lifecycle.drift",)
 _DEPLOYMENT_RULES = (
+    "mlops_assets.lifecycle.approval_evidence",
     "mlops_assets.lifecycle.checklist",
     "mlops_assets.lifecycle.deployment",
     "mlops_assets.lifecycle.evidence",
@@ -235,7 +236,7 @@ def _deployment(spec: ModelSpec, scenarios: Sequence[str]) -> dg.AssetsDefinitio
         deps=[key(one) for one in needed],
         description=(
             f"Request to deploy the latest {spec.name} to {target.environment}: its checklist, filled from evidence, "
-            f"and the approval of {target.quorum} that it waits for."
+            f"and the approval that it waits for, by the rule of tier {spec.tier}."
         ),
         owners=[spec.owner],
         group_name="deployments",
@@ -263,9 +264,15 @@ def _deployment(spec: ModelSpec, scenarios: Sequence[str]) -> dg.AssetsDefinitio
             reports=reports,
         )
         checklist = assemble(found)
-        return request_result(
-            deployments.request(version=version, target=target, checklist=checklist, author=actor), checklist
+        requested = deployments.request(
+            version=version,
+            target=target,
+            tier=spec.tier,
+            checklist=checklist,
+            makers=makers_of(version, scenarios=scenarios, reports=reports),
+            by=actor,
         )
+        return request_result(requested, checklist)
 
     return deployment_request
 

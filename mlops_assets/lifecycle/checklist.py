@@ -51,10 +51,14 @@ class ChecklistIncomplete(PlatformError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checklist:
-    """All requirements for one version and environment. `subject` names them: `models/x@3 to staging`."""
+    """All requirements for one version and environment. `subject` names them: `models/x@3 to staging`.
+
+    `gates` holds by scenario the fingerprint of the bounds that its report was held to.
+    """
 
     subject: str
     items: tuple[Item, ...]
+    gates: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def open_items(self) -> tuple[Item, ...]:
@@ -63,14 +67,6 @@ class Checklist:
     @property
     def is_complete(self) -> bool:
         return not self.open_items
-
-    def evidence(self) -> dict[str, Json]:
-        """Return what an approval is bound to."""
-        return {"subject": self.subject, "items": [item.as_json() for item in self.items]}
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(self.evidence())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +81,11 @@ class LookAheadFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportFound:
-    """What a sealed report says: the version it is of (by fingerprint), and which of its checks and gates failed."""
+    """What a sealed report says: the version it is of and the gates that bound it, by fingerprint, and what failed."""
 
     sha256: str
     version_fingerprint: str | None
+    gates_fingerprint: str
     failed_checks: tuple[str, ...] = ()
     failed_gates: tuple[str, ...] = ()
 
@@ -133,6 +130,7 @@ def assemble(evidence: Evidence) -> Checklist:
             _explanations(evidence),
             *(_drift(view, limits) for view, limits in evidence.drift_limits.items()),
         ),
+        gates={name: found.gates_fingerprint for name, found in evidence.reports.items() if found is not None},
     )
 
 

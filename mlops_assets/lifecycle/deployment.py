@@ -1,8 +1,8 @@
-"""Which versions ask to be deployed: a row per request, bound to the evidence that two people approve."""
+"""Which versions ask to be deployed: a row per request, bound to the evidence that people approve."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -11,13 +11,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlops_assets.governance.approvals import Approval
+from mlops_assets.governance.evidence import Evidence
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.errors import Conflict, NotFound
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
-from mlops_assets.lifecycle.checklist import Checklist, ChecklistIncomplete
+from mlops_assets.lifecycle.approval_evidence import approval_evidence
+from mlops_assets.lifecycle.checklist import Checklist
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.lifecycle.spec import DeploymentTarget
 from mlops_assets.storage.journal import Journal
@@ -97,34 +99,44 @@ class Deployments:
         self._approvals, self._clock = approvals, clock
 
     def request(
-        self, *, version: ModelVersion, target: DeploymentTarget, checklist: Checklist, author: Principal
+        self,
+        *,
+        version: ModelVersion,
+        target: DeploymentTarget,
+        tier: int,
+        checklist: Checklist,
+        makers: Collection[str],
+        by: Principal,
     ) -> Requested:
         """Ask to deploy a version: a pending deployment, and an approval bound to the evidence.
 
-        Older pending requests of the model for that environment end. The approval is submitted after the row is
-        committed; if the process dies between, asking again submits it. One that was superseded and is asked for
-        again is pending again.
+        Older pending requests of the model for that environment end, and their approvals with them. Approvals are
+        asked for and withdrawn after the row is committed; if the process dies between, asking again does it. One
+        that was superseded and is asked for again is pending again.
+
+        Args:
+            tier: the model's risk tier, which decides how many people have to agree, and in which roles.
+            makers: who made the evidence; none of them, nor `by`, decides.
 
         Raises:
             ChecklistIncomplete: naming what is missing.
         """
-        if not checklist.is_complete:
-            raise ChecklistIncomplete(checklist)
-        asked = _asked(version, target, checklist, author, self._clock.now())
+        evidence = approval_evidence(checklist, self._approvals.rules.of(tier))
+        asked = _asked(version, target, checklist, evidence, by, self._clock.now())
         with self._database.begin() as connection:
-            current = self._ask(connection, asked, version, author)
+            current = self._ask(connection, asked, version, by)
             for older in _pending_beside(connection, current):
-                ended, change = supersede(older, by=current.id, actor=author.name, at=asked.created_at)
+                ended, change = supersede(older, by=current.id, actor=by.name, at=asked.created_at)
                 _move(connection, ended)
                 self._journal.append(connection, change)
-        approval = self._approvals.submit(
-            subject=_subject(current), evidence=checklist.evidence(), author=author, quorum=target.quorum
+            superseded = _superseded_subjects(connection, current)
+        self._approvals.withdraw(superseded, by=by, reason=f"superseded by deployment {current.id}")
+        approval = self._approvals.request(
+            subject=_subject(current), tier=tier, evidence=evidence, authors={version.created_by, *makers}, by=by
         )
         return Requested(deployment=current, approval=approval)
 
-    def _ask(
-        self, connection: sa.Connection, asked: Deployment, version: ModelVersion, author: Principal
-    ) -> Deployment:
+    def _ask(self, connection: sa.Connection, asked: Deployment, version: ModelVersion, by: Principal) -> Deployment:
         known = _load(connection, asked.id)
         if known is not None and known.status is not DeploymentStatus.TERMINATED:
             return known
@@ -137,7 +149,7 @@ class Deployments:
         self._journal.append(
             connection,
             Change(
-                actor=author.name,
+                actor=by.name,
                 action="deployment.request",
                 subject=_subject(asked),
                 after=asked.evidence_fingerprint,
@@ -179,13 +191,18 @@ _FIELDS = tuple(Deployment.__dataclass_fields__)
 
 
 def _asked(
-    version: ModelVersion, target: DeploymentTarget, checklist: Checklist, author: Principal, at: datetime
+    version: ModelVersion,
+    target: DeploymentTarget,
+    checklist: Checklist,
+    evidence: Evidence,
+    by: Principal,
+    at: datetime,
 ) -> Deployment:
     identity = fingerprint(
         {
             "model_version": version.fingerprint,
             "environment": target.environment,
-            "evidence": checklist.fingerprint,
+            "evidence": evidence.fingerprint,
         }
     )
     return Deployment(
@@ -194,12 +211,12 @@ def _asked(
         model_version=version.version,
         environment=target.environment,
         status=DeploymentStatus.PENDING,
-        evidence_fingerprint=checklist.fingerprint,
+        evidence_fingerprint=evidence.fingerprint,
         checklist=[item.as_json() for item in checklist.items],
         epoch=0,
         created_at=at,
         updated_at=at,
-        created_by=author.name,
+        created_by=by.name,
     )
 
 
@@ -216,6 +233,17 @@ def _pending_beside(connection: sa.Connection, current: Deployment) -> list[Depl
         .order_by(deployment.c.created_at, deployment.c.id)
     )
     return [_deployment(row) for row in connection.execute(statement).mappings()]
+
+
+def _superseded_subjects(connection: sa.Connection, current: Deployment) -> list[str]:
+    """Name the other versions for that environment whose requests ended: nobody asks for their approval any more."""
+    statement = sa.select(deployment).where(
+        deployment.c.model == current.model,
+        deployment.c.environment == current.environment,
+        deployment.c.status == DeploymentStatus.TERMINATED,
+    )
+    found = {_subject(_deployment(row)) for row in connection.execute(statement).mappings()}
+    return sorted(found - {_subject(current)})
 
 
 def _move(connection: sa.Connection, moved: Deployment) -> None:

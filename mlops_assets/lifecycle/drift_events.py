@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from mlops_assets.alerts.alert import Alert, Severity
+from mlops_assets.alerts.service import Alerts
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.errors import Conflict, NotFound
@@ -18,19 +20,6 @@ from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import drift_event
 
 NOT_MEASURED = "not_measured"
-
-
-class Severity(StrEnum):
-    """How far beyond its limit: by 1.25, 1.5 and 2 times the limit. What can't be measured is high."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-    def is_worse_than(self, other: Severity) -> bool:
-        order = tuple(Severity)
-        return order.index(self) > order.index(other)
 
 
 class Status(StrEnum):
@@ -62,7 +51,7 @@ class DriftEvent:
 
 
 def severity_of(times_threshold: float) -> Severity:
-    """Grade how many times its limit a distance is."""
+    """Grade how many times its limit a distance is: from 1.25, 1.5 and 2 times it is worse. Unmeasurable is high."""
     if times_threshold >= 2:
         return Severity.CRITICAL
     if times_threshold >= 1.5:
@@ -97,6 +86,18 @@ def event_for(finding: FeatureDrift, *, subject: str, snapshot_fingerprint: str,
         message=message,
         snapshot_fingerprint=snapshot_fingerprint,
         detected_at=at,
+    )
+
+
+def alert_of(event: DriftEvent) -> Alert:
+    """Return the alert of an event that was opened or got worse."""
+    return Alert(
+        key=f"drift:{event.id}:{event.severity}",
+        kind="drift",
+        severity=event.severity,
+        subject=f"{event.subject}:{event.metric_name}",
+        summary=event.message,
+        details={"drift_event": event.id, "snapshot": event.snapshot_fingerprint},
     )
 
 
@@ -158,10 +159,13 @@ def _change(verb: str, before: DriftEvent, after: DriftEvent, *, actor: str, rea
 
 
 class DriftEvents:
-    """Keeps events in SQL; each opening and each move has its ledger entry in the same transaction."""
+    """Keeps events in SQL; each opening and each move has its ledger entry in the same transaction.
 
-    def __init__(self, database: Database, journal: Journal, clock: Clock) -> None:
-        self._database, self._journal, self._clock = database, journal, clock
+    What is opened or gets worse raises an alert there too: there is no event that nobody was told of.
+    """
+
+    def __init__(self, database: Database, journal: Journal, clock: Clock, alerts: Alerts) -> None:
+        self._database, self._journal, self._clock, self._alerts = database, journal, clock, alerts
 
     def observe(
         self, finding: FeatureDrift, *, subject: str, snapshot_fingerprint: str, actor: str
@@ -179,7 +183,9 @@ class DriftEvents:
             if unresolved is not None:
                 if not seen.severity.is_worse_than(unresolved.severity):
                     return None
-                return self._move(connection, *escalate(unresolved, seen, actor=actor))
+                worse = self._move(connection, *escalate(unresolved, seen, actor=actor))
+                self._alerts.raise_within(connection, alert_of(worse), actor)
+                return worse
             if any(seen.id == event.id or snapshot_fingerprint == event.snapshot_fingerprint for event in known):
                 return None
             connection.execute(sa.insert(drift_event).values(_row(seen)))
@@ -194,6 +200,7 @@ class DriftEvents:
                     details={"severity": seen.severity.value, "snapshot": snapshot_fingerprint},
                 ),
             )
+            self._alerts.raise_within(connection, alert_of(seen), actor)
         return seen
 
     def acknowledge(self, event_id: str, *, actor: str, note: str) -> DriftEvent:

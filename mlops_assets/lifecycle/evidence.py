@@ -23,11 +23,13 @@ class SealedReport(Protocol):
 
 
 class SealedReports(Protocol):
-    """Finds the report sealed last under a name, and what a report says in full."""
+    """Finds the report sealed last under a name, what a report says in full, and who made it and its replays."""
 
     def find_latest(self, name: str) -> SealedReport | None: ...
 
     def record(self, sha256: str) -> Mapping[str, Any]: ...
+
+    def makers(self, sha256: str) -> frozenset[str]: ...
 
 
 def gather(
@@ -66,6 +68,12 @@ def gather(
     )
 
 
+def makers_of(version: ModelVersion, *, scenarios: Sequence[str], reports: SealedReports) -> frozenset[str]:
+    """Name who made a version and the reports on it: none of them decides on its deployment."""
+    sealed = [found for one in scenarios if (found := reports.find_latest(one)) is not None]
+    return frozenset({version.created_by}).union(*(reports.makers(one.sha256) for one in sealed))
+
+
 def _of_the_head(found: LookAheadFound | None, view: str, snapshots: SnapshotStore) -> LookAheadFound | None:
     head = snapshots.find_head(f"features/{view}")
     is_current = found is not None and head is not None and found.snapshot_fingerprint == head.fingerprint
@@ -81,6 +89,9 @@ def _report(reports: SealedReports, scenario: str, model: str) -> ReportFound | 
     return ReportFound(
         sha256=sealed.sha256,
         version_fingerprint=sealed.inputs.get(model),
+        gates_fingerprint=fingerprint(
+            [{name: gate[name] for name in ("candidate", "metric", "bound")} for gate in record["gates"]]
+        ),
         failed_checks=tuple(
             f"{check['check']} of {contender}"
             for contender, result in sorted(record["results"].items())

@@ -117,7 +117,9 @@ def request_result(requested: Requested, checklist: Checklist) -> dg.Materialize
             "environment": requested.deployment.environment,
             "model_version": requested.deployment.model_version,
             "approval": requested.approval.id,
+            "approval_state": requested.approval.state.value,
             "approvals_needed": requested.approval.quorum,
+            "required_role": requested.approval.required_role or "none",
             "checklist": dg.MetadataValue.md(f"| item | status | note | rule |\n| --- | --- | --- | --- |\n{table}"),
         },
     )

@@ -85,12 +85,11 @@ class Monitoring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentTarget:
-    """Where a version asks to go, and how many people have to agree."""
+    """Where a version asks to go; how many people have to agree follows from the model's tier."""
 
     __pydantic_config__ = _NO_OTHER_KEYS
 
     environment: Environment
-    quorum: Whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from mlops_assets.orchestration.staleness import AssetGraph, Target, has_failed_blocking_check, stale_targets
+
+if TYPE_CHECKING:
+    from dagster_shared.error import SerializableErrorInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,13 @@ _MODULE_PATH = re.compile(r"^(\w+\.)+(?=\w+: )")
 
 OnProgress = Callable[[Progress], None]
 
+TagsOf = Callable[[str], Mapping[str, str]]
+"""The tags of a run, by its id: they may say who launched it."""
+
+
+def _no_tags(run_id: str) -> Mapping[str, str]:
+    return {}
+
 
 def materialise_stale(
     definitions: dg.Definitions,
@@ -52,6 +63,7 @@ def materialise_stale(
     on_progress: OnProgress,
     *,
     changed: Collection[dg.AssetKey] = (),
+    tags_of: TagsOf = _no_tags,
 ) -> Refresh:
     """Materialise what is stale, inputs first. What depends on a failure waits; the rest is made all the same.
 
@@ -73,7 +85,7 @@ def materialise_stale(
             else:
                 possible.append(target)
         if possible:
-            _run(definitions, instance, possible, report)
+            _run(definitions, instance, possible, report, tags_of)
         unmade = [target for target in possible if target not in report.made]
         waiting += [target for target in unmade if str(target) not in report.failures]
         unready |= {target.key for target in unmade}
@@ -88,13 +100,18 @@ def materialise_stale(
 
 
 def materialise(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], on_progress: OnProgress
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    keys: Sequence[dg.AssetKey],
+    on_progress: OnProgress,
+    *,
+    tags_of: TagsOf = _no_tags,
 ) -> Refresh:
     """Materialise the named assets and nothing else, with their checks."""
     started = time.monotonic()
     targets = [Target(key=one, partition=None) for one in keys]
     report = _Report(on_progress, total=len(targets))
-    _run(definitions, instance, targets, report)
+    _run(definitions, instance, targets, report, tags_of)
     return Refresh(made=tuple(report.made), failures=report.failures, seconds=time.monotonic() - started)
 
 
@@ -104,6 +121,7 @@ class _Report:
     def __init__(self, on_progress: OnProgress, *, total: int) -> None:
         self.made: list[Target] = []
         self.failures: dict[str, str] = {}
+        self.end_of_run = ""
         self._on_progress, self._total = on_progress, total
         self._since = time.monotonic()
 
@@ -117,7 +135,9 @@ class _Report:
             self._tell(target)
         elif event.is_step_failure:
             failed = Target(key=dg.AssetKey((event.step_key or "?").split("__")), partition=partition)
-            self.fail(failed, _reason(event))
+            self.fail(failed, _reason(event.step_failure_data.error))
+        elif event.event_type is dg.DagsterEventType.RUN_FAILURE:
+            self.end_of_run = _reason(event.job_failure_data.error)
 
     def fail(self, target: Target, reason: str) -> None:
         """Record why a target was not made."""
@@ -132,7 +152,13 @@ class _Report:
         )
 
 
-def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Sequence[Target], report: _Report) -> None:
+def _run(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    batch: Sequence[Target],
+    report: _Report,
+    tags_of: TagsOf,
+) -> None:
     run_id, failures_before = str(uuid.uuid4()), len(report.failures)
     partition = batch[0].partition
     instance.add_event_listener(run_id, lambda entry: report.hear(entry, partition))
@@ -145,15 +171,14 @@ def _run(definitions: dg.Definitions, instance: dg.DagsterInstance, batch: Seque
         partition_key=partition,
         raise_on_error=False,
         run_id=run_id,
+        tags=dict(tags_of(run_id)),
     )
     if not result.success and len(report.failures) == failures_before:
-        report.fail(batch[0], "the run stopped before its first step; its page in the Dagster UI says why")
+        report.fail(batch[0], f"the run stopped before its first step: {report.end_of_run}")
 
 
-def _reason(event: dg.DagsterEvent) -> str:
+def _reason(error: SerializableErrorInfo | None) -> str:
     """Return the innermost message: Dagster wraps what our code raised."""
-    data = event.step_failure_data
-    error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
     return "no reason was given" if error is None else _MODULE_PATH.sub("", error.message.strip())

@@ -17,3 +17,12 @@ def lazy(make: Callable[[], T], description: str) -> dg.ResourceDefinition:
         return make()
 
     return dg.ResourceDefinition(resource_fn=build, description=description)
+
+
+def of_run(make: Callable[[dg.DagsterRun | None], T], description: str) -> dg.ResourceDefinition:
+    """Wrap what depends on the run that asks for it; the tick of a sensor or a schedule is none."""
+
+    def build(context: dg.InitResourceContext) -> T:
+        return make(context.run)
+
+    return dg.ResourceDefinition(resource_fn=build, description=description)

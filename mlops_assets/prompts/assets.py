@@ -1,18 +1,20 @@
 """The graph of prompts: each version as declared, its answers, its evaluation, and the bundle of those that passed."""
 # No `from __future__ import annotations`: Dagster compares the annotation of `context` as a class.
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
 
+from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.fingerprint import canonical_json, fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import snapshot_result
 from mlops_assets.orchestration.timing import content_freshness, refresh_when_inputs_change
+from mlops_assets.prompts.approval_evidence import TIER_BY_AUDIENCE, approval_evidence, subject_of
 from mlops_assets.prompts.context import Reports, facts_of, latest_facts
 from mlops_assets.prompts.grade import grade
 from mlops_assets.prompts.outputs import COLUMNS, as_table, ask, from_table, inputs_of, report_of
@@ -20,7 +22,7 @@ from mlops_assets.prompts.policy import PolicyRule
 from mlops_assets.prompts.providers import ModelProvider
 from mlops_assets.prompts.results import answers_text, claim_counts, claims_table, origin_metadata
 from mlops_assets.prompts.spec import PromptVersion
-from mlops_assets.prompts.store import PromptStore
+from mlops_assets.prompts.store import EvaluationRecord, PromptStore
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 
@@ -234,6 +236,7 @@ def _evaluations_asset(
         snapshots: dg.ResourceParam[SnapshotStore],
         reports: dg.ResourceParam[Reports],
         prompt_store: dg.ResourceParam[PromptStore],
+        approvals: dg.ResourceParam[ApprovalStore],
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
         version = versions[context.partition_key]
@@ -241,6 +244,8 @@ def _evaluations_asset(
         answered = from_table(snapshots.read(published))
         evaluation = grade(version, answered, facts_of(version, reports, report_of(version, published.inputs)), rules)
         record = prompt_store.record(evaluation, actor=actor)
+        makers = {record.created_by, published.created_by}
+        ask_for_approval(approvals, version, record, makers=makers, by=actor)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(record.id),
             metadata={
@@ -266,6 +271,23 @@ def _evaluations_asset(
         )
 
     return evaluations
+
+
+def ask_for_approval(
+    approvals: ApprovalStore,
+    version: PromptVersion,
+    record: EvaluationRecord,
+    *,
+    makers: Collection[str],
+    by: Principal,
+) -> None:
+    """Draft the approval of a version that passed; one that fails takes back what was asked for or approved."""
+    subject, tier = subject_of(version), TIER_BY_AUDIENCE[version.audience]
+    if record.is_passed:
+        evidence = approval_evidence(version, record, approvals.rules.of(tier))
+        approvals.draft(subject=subject, tier=tier, evidence=evidence, authors=makers, by=by)
+    else:
+        approvals.withdraw([subject], by=by, reason=f"its evaluation {record.id[:12]} did not pass")
 
 
 def _whenever_a_version_is_new() -> dg.AutomationCondition:

@@ -6,25 +6,37 @@ and returns a router. Here they are mounted, under the canonical prefix and the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TextIO
 
+from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import APIRouter, Depends, FastAPI
 
+from mlops_assets.alerts import api as alerts
 from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.evaluation import api as evaluation
 from mlops_assets.features import api as features
+from mlops_assets.governance import api as approvals
+from mlops_assets.identity import api as identity
 from mlops_assets.kpis import api as kpis
 from mlops_assets.ledger import api as ledger
 from mlops_assets.lifecycle import api as lifecycle
-from mlops_assets.rest.auth import Authentication, authenticated
+from mlops_assets.rest.answers import Answers
+from mlops_assets.rest.document import describe_everywhere
+from mlops_assets.rest.explorer import DOCUMENT, explorer_router
+from mlops_assets.rest.gate import Doors, Entrance, Gatekeeper, allowed, let_through
+from mlops_assets.rest.headers import SecurityHeaders
 from mlops_assets.rest.health import API_VERSION, health_router, readiness_router
-from mlops_assets.rest.limits import BodyLimit, SecurityHeaders
+from mlops_assets.rest.idempotency import Idempotency
+from mlops_assets.rest.limits import WellFormed
 from mlops_assets.rest.pages import pages_router
-from mlops_assets.rest.problems import add_problem_handlers, responses
+from mlops_assets.rest.problems import add_problem_handlers
+from mlops_assets.rest.request_log import RequestLog, safe_request_id
 from mlops_assets.services import ServiceFactory
 from mlops_assets.settings import load_settings
 
+API = "/api/v1"
 PREFIXES: Mapping[str, tuple[str, ...]] = {
     "features": ("/api/v1/features", "/api/v1/ml/features"),
     "lifecycle": ("/api/v1/ml/lifecycle", "/api/v1/ml/lifecycle/lifecycle"),
@@ -32,39 +44,71 @@ PREFIXES: Mapping[str, tuple[str, ...]] = {
 }
 """The canonical prefix of each subject first, then the aliases."""
 
+CONTRACT = frozenset(prefix for prefixes in PREFIXES.values() for prefix in prefixes)
+
 
 def from_environment() -> FastAPI:
     """Build the application of this installation; the server calls this."""
     return create_app(ServiceFactory(load_settings()))
 
 
-def create_app(services: ServiceFactory, authentication: Authentication | None = None) -> FastAPI:
-    """Build the application over the given services."""
-    settings = services.settings
+def create_app(services: ServiceFactory, *, log: TextIO | None = None) -> FastAPI:
+    """Build the application over the given services; its request log goes to `log`, by default the standard output."""
     app = FastAPI(
         title="mlops_assets",
         version=API_VERSION,
         summary="Features, models, evaluations, prompts and their audit trail.",
-        description="Every route but /health and these pages needs `Authorization: Bearer <token>`.",
+        description="Every route but /health, the login and these pages needs `Authorization: Bearer <token>`.",
+        openapi_url=DOCUMENT,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
-    app.state.authentication = authentication or Authentication.from_token_file(
-        settings.api_token_path, services.operator
-    )
+    doors = Doors(services.access)
+    _mount_everything(app, doors, services)
     add_problem_handlers(app)
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes)
-    app.add_middleware(SecurityHeaders)
+    describe_everywhere(app, doors)
+    app.state.doors = doors
 
-    app.include_router(health_router())
-    app.include_router(readiness_router(services), **_signed(503))
-    app.include_router(pages_router(services.reports))
-    for subject, routes in _subjects(services).items():
-        canonical, *aliases = PREFIXES[subject]
-        app.include_router(routes, prefix=canonical, **_signed(404, 422, 503))
-        for alias in aliases:
-            app.include_router(routes, prefix=alias, include_in_schema=False, **_signed(404, 422, 503))
-    for routes in (ledger.router(services.ledger), kpis.router(services.database)):
-        app.include_router(routes, prefix="/api/v1", **_signed(422, 503))
+    limit_bytes = services.settings.body_limit_bytes
+    # The last one added is the outermost.
+    app.add_middleware(Idempotency, answers=Answers(services.database, services.clock), limit_bytes=limit_bytes)
+    app.add_middleware(WellFormed, limit_bytes=limit_bytes)
+    app.add_middleware(
+        Gatekeeper,
+        doors=doors,
+        principal_of=services.sign_in.principal_of,
+        access=services.access,
+    )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestLog, clock=services.clock, stream=log or sys.stdout)
+    app.add_middleware(CorrelationIdMiddleware, validator=None, transformer=safe_request_id)
     return app
+
+
+def _mount_everything(app: FastAPI, doors: Doors, services: ServiceFactory) -> None:
+    def mount(routes: APIRouter, *prefixes: str, entrance: Entrance = Entrance.BEARER) -> None:
+        """Mount a router under its canonical prefix and its aliases, which the document leaves out."""
+        guards = [] if entrance is Entrance.OPEN else [Depends(let_through)]
+        for prefix in prefixes:
+            # The client in use may send parameters that its routes never had, and so may what asks for /health.
+            takes_any = entrance is Entrance.OPEN or prefix in CONTRACT
+            doors.add(routes, prefix, entrance=entrance, takes_any_parameter=takes_any)
+            is_canonical = prefix == prefixes[0]
+            app.include_router(routes, prefix=prefix, dependencies=guards, include_in_schema=is_canonical)
+
+    mount(explorer_router(), "", entrance=Entrance.OPEN)
+    mount(health_router(), "", entrance=Entrance.OPEN)
+    mount(readiness_router(services), "")
+    mount(pages_router(services.reports), "", entrance=Entrance.BROWSER)
+    for subject, routes in _subjects(services).items():
+        mount(routes, *PREFIXES[subject])
+    mount(identity.login_router(services.tokens, services.clock), API, entrance=Entrance.OPEN)
+    mount(identity.router(services.directory, services.tokens, services.access, allowed), API)
+    mount(ledger.router(services.ledger, services.checkpoints, allowed), API)
+    mount(approvals.router(services.approvals, allowed), API)
+    mount(alerts.router(services.alerts, allowed), API)
+    mount(kpis.router(services.database), API)
 
 
 def _subjects(services: ServiceFactory) -> dict[str, APIRouter]:
@@ -104,8 +148,3 @@ def dataset_facts(catalogue: Catalogue) -> dict[str, features.DatasetFacts]:
                 tags=("evaluation",),
             )
     return facts
-
-
-def _signed(*statuses: int) -> dict[str, Any]:
-    """Return what a router that needs a caller is mounted with."""
-    return {"dependencies": [Depends(authenticated)], "responses": responses(401, *statuses)}

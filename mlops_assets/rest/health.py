@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import SQLAlchemyError
 
 from mlops_assets.kernel.errors import PlatformError
+from mlops_assets.rest.problems import Problem
 from mlops_assets.services import ServiceFactory
 
 API_VERSION = "0.1.0"
@@ -54,7 +55,7 @@ def readiness_router(services: ServiceFactory) -> APIRouter:
     """Return the route that looks at the stores."""
     routes = APIRouter(tags=["operation"])
 
-    @routes.get("/ready")
+    @routes.get("/ready", responses={503: {"model": Readiness | Problem}})
     def ready(response: Response) -> Readiness:
         """Say whether the stores answer; 503 when one does not."""
         checks = {name: problem or "ok" for name, problem in store_problems(services).items()}

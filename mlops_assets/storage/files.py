@@ -35,6 +35,17 @@ def publish_file(temporary: Path, final: Path) -> None:
     sync(final.parent)
 
 
+def publish_new_file(temporary: Path, final: Path) -> bool:
+    """Give a finished temporary file its final name, durably, unless that name is taken: then say False."""
+    sync(temporary)
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        return False
+    sync(final.parent)
+    return True
+
+
 def sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -50,7 +50,7 @@ def test_the_traceback_is_there_for_whoever_asks(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("damaged")
 def test_a_long_message_is_cut(capsys: pytest.CaptureFixture[str]):
-    assert main(["audit", "export", f"/{'x' * 5000}/ledger.jsonl"]) == 1
+    assert main(["audit", "verify", "--export", f"/{'x' * 5000}/ledger.jsonl"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error [internal_error]: OSError: ")
     assert "MLOPS_DEBUG=1" in said

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.kernel.clock import SystemClock
+from mlops_assets.kernel.identity import Role
+from tests.cli.people import sign_in_as
 from tests.rest.client import Services, publish, request_deployment, seal_report, services_in
 
 
@@ -18,6 +20,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     publish(made, "features/momentum", {"symbol": ["AAPL"], "return_1d": [0.1]})
     seal_report(made)
     request_deployment(made)
+    sign_in_as(made, monkeypatch, "ann", Role.COMPLIANCE)
     return made
 
 
@@ -52,7 +55,7 @@ def test_a_broken_ledger_is_an_exit_code(mlops, tmp_path: Path):
     lines = export.read_text().splitlines()
     export.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
     answer = mlops("audit", "verify", "--export", str(export), "--json")
-    assert (answer.code, answer.json["status"], answer.json["first_bad"]) == (1, "broken", 3)
+    assert (answer.code, answer.json["status"], answer.json["first_bad"]) == (1, "broken", 2)
 
 
 @pytest.mark.usefixtures("services")
@@ -68,11 +71,10 @@ def test_a_name_that_is_not_declared_is_one_line_with_the_near_miss(mlops):
 def test_an_approval_needs_two_others_than_its_author(mlops, services: Services, monkeypatch: pytest.MonkeyPatch):
     (request,) = mlops("approvals", "list", "--json").json
     short = request["id"][:6]
-    monkeypatch.setenv("MLOPS_PRINCIPAL_ROLES", "compliance")
     for name, decisions, state in (("ann", "1 of 2", "in_review"), ("bob", "2 of 2", "approved")):
-        monkeypatch.setenv("MLOPS_PRINCIPAL_NAME", name)
+        sign_in_as(services, monkeypatch, name, Role.MLOPS)
         decided = mlops("approvals", "approve", short, "--note", "looked at it", "--json").json
-        assert (decided["decisions"], decided["state"]) == (decisions, state)
+        assert (decided["approvals"], decided["state"]) == (decisions, state)
     again = mlops("approvals", "approve", short)
     assert (again.code, again.err.split(":")[0]) == (1, "error [conflict]")
     shown = mlops("approvals", "show", short, "--json").json
@@ -80,10 +82,8 @@ def test_an_approval_needs_two_others_than_its_author(mlops, services: Services,
     assert services.ledger.verify().is_intact
 
 
-@pytest.mark.usefixtures("services")
-def test_the_author_of_a_request_cannot_approve_it(mlops, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MLOPS_PRINCIPAL_NAME", "quincy")
-    monkeypatch.setenv("MLOPS_PRINCIPAL_ROLES", "compliance")
+def test_the_author_of_a_request_cannot_approve_it(mlops, services: Services, monkeypatch: pytest.MonkeyPatch):
+    sign_in_as(services, monkeypatch, "quincy", Role.COMPLIANCE)
     (request,) = mlops("approvals", "list", "--json").json
     answer = mlops("approvals", "approve", request["id"])
     assert (answer.code, answer.err.split(":")[0]) == (1, "error [forbidden]")

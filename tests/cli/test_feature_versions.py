@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.kernel.clock import SystemClock
+from mlops_assets.kernel.identity import Role
+from tests.cli.people import sign_in_as
 from tests.features.catalogues import PACE, Views
 from tests.rest.client import services_in
 
@@ -26,6 +28,11 @@ def views(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Views:
     monkeypatch.setenv("MLOPS_CATALOG_PATH", str(made.folder))
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
     return made
+
+
+@pytest.fixture
+def as_ann(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign_in_as(services_in(tmp_path, SystemClock()), monkeypatch, "ann", Role.DATA_ENGINEER)
 
 
 @pytest.mark.usefixtures("views")
@@ -87,6 +94,7 @@ def test_a_difference_is_shown_with_who_reads_the_column(mlops, views: Views):
     assert "nothing differs" in mlops("diff", "pace").out
 
 
+@pytest.mark.usefixtures("as_ann")
 def test_an_older_major_that_somebody_reads_is_not_retired(mlops, views: Views):
     mlops("release", "pace")
     views.declare("2.0.0", {"fast": 'pl.col("adjusted_close").diff(1)'})
@@ -97,10 +105,12 @@ def test_an_older_major_that_somebody_reads_is_not_retired(mlops, views: Views):
     assert "double.py: field 'columns'" in refused.err
     assert mlops("retire", "pace", "2", "--reason", "old").code == 1
     (views.folder / "feature_views" / "double.py").unlink()
-    assert mlops("retire", "pace", "1", "--reason", "old", "--json").json["reason"] == "old"
+    retired = mlops("retire", "pace", "1", "--reason", "old", "--json").json
+    assert (retired["reason"], retired["retired_by"]) == ("old", "ann")
     assert {row["view"] for row in mlops("check", "--json").json} == {"pace"}
 
 
+@pytest.mark.usefixtures("as_ann")
 def test_a_released_source_that_no_longer_runs_can_be_retired(mlops, views: Views, tmp_path: Path):
     shared = tmp_path / "window.txt"
     shared.write_text("5")
@@ -117,16 +127,25 @@ def test_a_released_source_that_no_longer_runs_can_be_retired(mlops, views: View
     assert mlops("check").code == 0
 
 
-def test_a_rollback_needs_an_installation_and_leaves_a_ledger_entry(mlops, views: Views, tmp_path: Path):
+def test_a_rollback_needs_an_installation_and_leaves_a_ledger_entry(
+    mlops, views: Views, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     mlops("release", "pace")
     views.declare("1.1.0", WIDER)
     mlops("release", "pace")
     assert mlops("rollback", "pace", "1.0.0", "--reason", "r").err.startswith("error [store_unavailable]")
     services = services_in(tmp_path, SystemClock())
+    assert mlops("rollback", "pace", "1.0.0", "--reason", "r").err.startswith("error [unauthenticated]")
+    sign_in_as(services, monkeypatch, "vic", Role.VIEWER)
+    assert mlops("rollback", "pace", "1.0.0", "--reason", "r").err.startswith("error [forbidden]")
+    sign_in_as(services, monkeypatch, "ann", Role.MLOPS)
     shown = mlops("rollback", "pace", "1.0.0", "--reason", "slower is wrong", "--json").json
     assert (shown["view"], shown["active_version"]) == ("pace", "1.0.0")
     assert services.feature_registry.state("pace").active_version == "1.0.0"
-    assert "slower is wrong" in [one.reason for one in services.feature_registry.history("pace")]
+    assert [(one.actor, one.reason) for one in services.feature_registry.history("pace")][-1] == (
+        "ann",
+        "slower is wrong",
+    )
     assert mlops("rollback", "pace", "7.0.0", "--reason", "r").err.startswith("error [not_found]")
 
 

@@ -15,9 +15,11 @@ from mlops_assets import settings
 from mlops_assets.catalog.feature_users import readers_of
 from mlops_assets.features.view import compute_view
 from mlops_assets.kernel.clock import SystemClock
+from mlops_assets.kernel.identity import Role
 from mlops_assets.settings import load_settings
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot
 from mlops_assets.storage.sql.tables import model_version
+from tests.cli.people import sign_in_as
 from tests.rest.client import Services, request_deployment
 
 TEMPO = '''"""A view of the tests."""
@@ -95,6 +97,7 @@ def services(tmp_path: Path, catalog: Path, monkeypatch: pytest.MonkeyPatch) -> 
     made.settings.home.mkdir(parents=True)
     made.database.migrate()
     monkeypatch.setenv("MLOPS_HOME", str(made.settings.home))
+    sign_in_as(made, monkeypatch, "ann", Role.DATA_ENGINEER)
     return made
 
 
@@ -289,8 +292,7 @@ def test_an_activation_names_everything_that_stops_it(mlops, services: Services)
     assert mlops("show", "tempo", "--json").json["status"] == "draft"
 
 
-def test_a_released_and_certified_view_lives_its_life(mlops, services: Services, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MLOPS_PRINCIPAL_NAME", "ann")
+def test_a_released_and_certified_view_lives_its_life(mlops, services: Services):
     assert mlops("release", "tempo").code == 0
     publish(services)
     assert mlops("archive", "tempo").err.startswith("error [conflict]: feature view tempo is draft")

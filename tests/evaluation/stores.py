@@ -16,6 +16,7 @@ import yaml
 from mlops_assets.catalog.strategies import buy_and_hold, signal_ml, sma_crossover
 from mlops_assets.evaluation.spec import Scenario
 from mlops_assets.evaluation.store import ReportStore
+from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.fingerprint import bytes_sha256
 from mlops_assets.kernel.identity import Principal, Role
@@ -25,6 +26,7 @@ from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 from tests.evaluation.worlds import NOON, real_bars
+from tests.governance.worlds import ACCESS, RULES, People
 
 CATALOG = Path(sma_crossover.__file__).parents[1]
 STRATEGIES = {one.STRATEGY.name: one.STRATEGY for one in (buy_and_hold, sma_crossover, signal_ml)}
@@ -70,12 +72,14 @@ class House:
     snapshots: SnapshotStore
     blobs: BlobStore
     reports: ReportStore
+    approvals: ApprovalStore
     models: Models
 
     def resources(self) -> dict[str, object]:
         return {
             "snapshots": self.snapshots,
             "reports": self.reports,
+            "approvals": self.approvals,
             "blobs": self.blobs,
             "models": self.models,
             "actor": ACTOR,
@@ -95,6 +99,9 @@ def build_house(folder: Path, at: datetime = NOON) -> House:
         snapshots=SnapshotStore(folder / "snapshots", database, ledger, clock),
         blobs=blobs,
         reports=ReportStore(database, ledger, blobs, clock),
+        approvals=ApprovalStore(
+            database, ledger, clock, rules=RULES, access=ACCESS, directory=People(), seal=lambda: None
+        ),
         models=Models(TrainedModel(version=1, fingerprint=bytes_sha256(_model_text().encode()), text=_model_text())),
     )
 

@@ -7,9 +7,11 @@ import pytest
 
 from mlops_assets.evaluation.assets import evaluation_definitions, explanation_definitions
 from mlops_assets.evaluation.results import GATES_KEPT
+from mlops_assets.governance.transitions import State
 from mlops_assets.kernel.errors import UnknownReference
+from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.storage.parquet.snapshots import Provenance
-from tests.evaluation.stores import STRATEGIES, House, build_house, fill, shipped_model, shipped_scenario
+from tests.evaluation.stores import ACTOR, STRATEGIES, House, build_house, fill, shipped_model, shipped_scenario
 from tests.evaluation.worlds import scenario
 
 SCENARIO, MODEL = shipped_scenario(), shipped_model()
@@ -107,6 +109,41 @@ def test_running_again_changes_nothing(world):
     before = (house.reports.latest("covid_crash"), len(list(house.ledger.entries())))
     assert run(house).success
     assert (house.reports.latest("covid_crash"), len(list(house.ledger.entries()))) == before
+
+
+def test_a_sealed_report_drafts_its_sign_off_and_asks_nobody_yet(world):
+    house, _ = world
+    (drafted,) = house.approvals.list(subject="reports/covid_crash")
+    sealed = house.reports.latest("covid_crash")
+    assert (drafted.state, drafted.tier, drafted.quorum) == (State.DRAFT, MODEL.tier, 2)
+    assert house.approvals.queue() == []
+    assert [(one.principal, one.duty.value) for one in drafted.parties] == [
+        ("dagster", "author"),
+        ("dagster", "launcher"),
+    ]
+    parts = {part.name: (part.kind.value, part.fingerprint) for part in drafted.evidence.parts}
+    gates = house.reports.record(sealed.sha256)["scenario"]["gates"]
+    assert parts["record"] == ("report", sealed.sha256)
+    assert parts["page"] == ("report", sealed.html_sha256)
+    assert parts["gates"] == ("thresholds", fingerprint(gates))
+    assert parts["input.market/bars"] == ("data", house.snapshots.head("market/bars").fingerprint)
+    assert parts["tier_rule"][0] == "policy"
+    assert {name for name in parts if name.startswith("input.")} == {f"input.{name}" for name in sealed.inputs}
+
+
+def test_a_new_seal_voids_the_sign_off_of_the_old_one_and_says_what_moved(tmp_path):
+    house = build_house(tmp_path)
+    fill(house)
+    assert run(house).success
+    (first,) = house.approvals.list()
+    house.approvals.submit(first.id, by=ACTOR)
+    fill(house, seed=6)
+    assert run(house).success
+    void, drafted = sorted(house.approvals.list(), key=lambda one: one.state is State.DRAFT)
+    assert (void.id, void.state, drafted.state) == (first.id, State.REVOKED, State.DRAFT)
+    moved = {words.split(" ")[0] for words in void.moved}
+    assert {"record", "input.predictions/signal_classifier"} <= moved
+    assert not moved & {"gates", "tier_rule", "input.market/bars"}
 
 
 def test_another_folder_gives_the_same_report(world, tmp_path):

@@ -15,7 +15,8 @@ import pytest
 
 from mlops_assets.governance.approvals import State, Verdict
 from mlops_assets.graph import build_defs
-from mlops_assets.kernel.identity import Principal, Role
+from mlops_assets.identity.principals import Declared, Kind
+from mlops_assets.kernel.identity import Role
 from mlops_assets.orchestration.refresh import Refresh
 from mlops_assets.services import ServiceFactory
 from tests.journeys.run_graph import fingerprints, refresh, services_of
@@ -111,11 +112,17 @@ def test_a_deployment_is_asked_for_and_two_people_approve_it(platform: Platform)
     (request,) = platform.services.deployments.list()
     assert request.status == "pending"
     (approval,) = [one for one in platform.services.approvals.list() if one.subject.startswith("deployments/")]
-    assert approval.author == "dagster"
-    people = [Principal(name=name, roles=frozenset({Role.COMPLIANCE})) for name in ("ana", "ben")]
+    assert (approval.created_by, approval.state) == ("dagster", State.SUBMITTED)
+    directory = platform.services.directory
+    directory.bootstrap("local-operator")
+    for name in ("ana", "ben"):
+        declared = Declared(name=name, kind=Kind.PERSON, roles=frozenset({Role.COMPLIANCE}))
+        directory.add(declared, by=directory.principal("local-operator"))
     states = [
-        platform.services.approvals.decide(approval.id, approver=one, verdict=Verdict.APPROVE, note="checked").state
-        for one in people[: approval.quorum]
+        platform.services.approvals.decide(
+            approval.id, by=directory.principal(name), verdict=Verdict.APPROVE, note="checked"
+        ).state
+        for name in ("ana", "ben")
     ]
     assert states[-1] is State.APPROVED
 

@@ -9,16 +9,12 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from mlops_assets.governance.approvals import Verdict
-from mlops_assets.governance.store import ApprovalStore
-from mlops_assets.kernel.clock import FixedClock
-from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.kpis.facts import gather_facts
 from mlops_assets.kpis.measures import Facts, Kpi, measure
-from mlops_assets.ledger.store import Ledger
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import drift_event, prompt_evaluation, replay
+from tests.governance.worlds import Desk
 
 AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
 NOTHING = Facts(
@@ -28,6 +24,8 @@ NOTHING = Facts(
     model_driven_replays=0,
     model_driven_replays_with_explanations=0,
     approval_lead_times=(),
+    approvals_decided_in_time=0,
+    approval_overrides=0,
     prompt_evaluations=0,
     prompt_evaluations_passed=0,
     open_drift_events=0,
@@ -84,6 +82,14 @@ def test_a_lead_time_is_a_median_and_shorter_is_better():
     assert late.is_met is False
 
 
+def test_decisions_in_time_are_a_share_and_one_override_misses_the_target():
+    times = [timedelta(hours=1)] * 4
+    measured = kpis_of(replace(NOTHING, approval_lead_times=times, approvals_decided_in_time=3, approval_overrides=1))
+    assert measured["approvals_decided_in_time"].value == 0.75
+    assert (measured["approval_overrides"].value, measured["approval_overrides"].is_met) == (1.0, False)
+    assert kpis_of(NOTHING)["approval_overrides"].is_met is True
+
+
 def explain(snapshots: SnapshotStore, model: str, version: str) -> None:
     inputs = {f"models/{model}": version, "training_sets/t": "f"}
     rows = pa.table({"shap_x": [float(len(version))]})
@@ -115,19 +121,24 @@ def test_explanations_of_one_version_say_nothing_of_another(database: Database, 
     assert explained_of(database) == (3, 3, 2)
 
 
-def test_lead_times_run_from_submission_to_the_deciding_verdict(database: Database, ledger: Ledger):
-    def store_at(hours: float) -> ApprovalStore:
-        return ApprovalStore(database, ledger, FixedClock(at=AT + timedelta(hours=hours)))
-
-    people = [Principal(name=name, roles=frozenset({Role.COMPLIANCE})) for name in ("ana", "ben")]
-    author = Principal(name="dagster", roles=frozenset({Role.SERVICE}))
-    for subject in ("deployments/decided", "deployments/waiting"):
-        store_at(0).submit(subject=subject, evidence={}, author=author, quorum=2)
-    decided, waiting = sorted(store_at(0).list(), key=lambda one: one.subject)
-    store_at(3).decide(decided.id, approver=people[0], verdict=Verdict.APPROVE, note="")
-    store_at(5).decide(decided.id, approver=people[1], verdict=Verdict.APPROVE, note="")
-    store_at(4).decide(waiting.id, approver=people[0], verdict=Verdict.APPROVE, note="")
-    assert gather_facts(database).approval_lead_times == [timedelta(hours=5)]
+def test_lead_times_run_from_submission_to_the_deciding_verdict(database: Database):
+    desk = Desk(database)
+    drafted = [desk.draft(subject=f"reports/{name}") for name in ("decided", "late", "waiting", "overridden")]
+    desk.clock.pass_by(hours=7)  # a draft waits for nobody
+    decided, late, waiting, overridden = (desk.store.submit(one.id, by=desk.dagster) for one in drafted)
+    desk.clock.pass_by(hours=3)
+    desk.approve(decided, desk.ana)
+    desk.approve(waiting, desk.ana)
+    desk.clock.pass_by(hours=2)
+    desk.approve(decided, desk.ben)
+    for one in (desk.ana, desk.ben):
+        desk.store.override(overridden.id, by=one, reason="the feed is down")
+    desk.clock.pass_by(hours=44)  # the rule of tier 2 gives 48 hours
+    desk.reject(late, desk.cho)
+    desk.store.revoke(decided.id, by=desk.ana, reason="it was decided all the same")
+    facts = gather_facts(database)
+    assert facts.approval_lead_times == [timedelta(hours=5), timedelta(hours=49)]
+    assert (facts.approvals_decided_in_time, facts.approval_overrides) == (1, 1)
 
 
 @pytest.mark.parametrize(("status", "count"), [("open", 1), ("acknowledged", 1), ("resolved", 0)])

@@ -2,44 +2,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import sqlite3
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import timedelta, timezone
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops_assets.kernel.change import Change
-from mlops_assets.ledger.entry import GENESIS_HASH, Entry, chain, verify_chain
-from mlops_assets.ledger.store import Ledger, read_export
+from mlops_assets.kernel.clock import FixedClock
+from mlops_assets.ledger.entry import GENESIS_HASH
+from mlops_assets.ledger.store import Ledger
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
 from mlops_assets.storage.sql.database import Database
-
-AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
-
-
-def change(number: int = 1) -> Change:
-    return Change(
-        actor="ana", action="report.seal", subject=f"reports/r{number}", after="f" * 64, details={"n": number}
-    )
-
-
-def entries(count: int) -> list[Entry]:
-    made: list[Entry] = []
-    for number in range(count):
-        made.append(chain(change(number), after=made[-1] if made else None, at=AT))
-    return made
-
-
-def append(ledger: Ledger, database: Database, count: int) -> None:
-    for number in range(count):
-        with database.begin() as connection:
-            ledger.append(connection, change(number))
+from tests.ledger.appender import append_some
+from tests.ledger.chains import AT, append, change, entries
 
 
 def test_a_hash_is_sha256_of_the_sorted_compact_json_of_the_entry():
@@ -61,37 +42,6 @@ def test_a_hash_is_sha256_of_the_sorted_compact_json_of_the_entry():
     assert entry.hash == hashlib.sha256(text.encode()).hexdigest()
 
 
-TAMPERINGS: dict[str, Callable[[list[Entry], int], list[Entry]]] = {
-    "edit": lambda chained, at: [*chained[:at], replace(chained[at], actor="eve"), *chained[at + 1 :]],
-    "remove": lambda chained, at: chained[:at] + chained[at + 1 :],
-    "repeat": lambda chained, at: [*chained[: at + 1], chained[at], *chained[at + 1 :]],
-    "swap": lambda chained, at: [*chained[:at], chained[at + 1], chained[at], *chained[at + 2 :]],
-}
-
-
-@given(kind=st.sampled_from(sorted(TAMPERINGS)), at=st.integers(min_value=0, max_value=7))
-def test_every_tampering_before_the_end_is_found_and_located(kind: str, at: int):
-    verification = verify_chain(TAMPERINGS[kind](entries(9), at))
-    assert not verification.is_intact
-    assert verification.entries in {at, at + 1}
-    assert verify_chain(entries(9)).is_intact
-
-
-def test_a_resealed_edit_breaks_the_link_of_the_next_entry():
-    chained = entries(3)
-    forged = chain(Change(actor="eve", action="report.seal", subject="reports/x"), after=chained[0], at=AT)
-    verification = verify_chain([chained[0], forged, chained[2]])
-    assert verification.first_bad == 3
-
-
-@pytest.mark.parametrize("statement", ["UPDATE ledger_entry SET actor = 'eve'", "DELETE FROM ledger_entry"])
-def test_the_database_refuses_to_change_the_ledger(ledger: Ledger, database: Database, statement: str):
-    append(ledger, database, 2)
-    with pytest.raises(sa.exc.IntegrityError, match="append-only"), database.begin() as connection:
-        connection.execute(sa.text(statement))
-    assert ledger.verify().entries == 2
-
-
 def test_an_entry_vanishes_with_the_transaction_that_failed(ledger: Ledger, database: Database):
     with pytest.raises(RuntimeError, match="after all"), database.begin() as connection:
         ledger.append(connection, change())
@@ -99,20 +49,66 @@ def test_an_entry_vanishes_with_the_transaction_that_failed(ledger: Ledger, data
     assert ledger.verify().entries == 0
 
 
-def test_an_export_verifies_without_the_database(ledger: Ledger, database: Database, tmp_path: Path):
-    append(ledger, database, 5)
-    exported = tmp_path / "ledger.jsonl"
-    assert ledger.export(exported) == 5
-    assert verify_chain(read_export(exported)) == ledger.verify()
-    exported.write_text(exported.read_text().replace("reports/r2", "reports/r9"))
-    assert verify_chain(read_export(exported)).first_bad == 3
-
-
 def test_entries_are_filtered_and_paged(ledger: Ledger, database: Database):
     append(ledger, database, 5)
     assert [entry.seq for entry in ledger.entries(after_seq=2, limit=2)] == [3, 4]
     assert [entry.seq for entry in ledger.entries(subject="reports/r3")] == [4]
     assert list(ledger.entries(actor="eve")) == []
+
+
+NAMES = st.text(alphabet="aAbB_%*/\\é한\U0001f600", min_size=1, max_size=4)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(subjects=st.lists(NAMES, min_size=1, max_size=8), asked=NAMES)
+def test_a_star_stands_for_any_ending(ledger: Ledger, database: Database, subjects: list[str], asked: str):
+    with database.begin() as connection:
+        for subject in subjects:
+            ledger.append(connection, Change(actor="ana", action="a.b", subject=subject))
+    expected = [
+        entry.seq
+        for entry in ledger.entries()
+        if entry.subject == asked or (asked.endswith("*") and entry.subject.startswith(asked[:-1]))
+    ]
+    assert [entry.seq for entry in ledger.entries(subject=asked)] == expected
+    assert [entry.seq for entry in ledger.entries(subject=asked, newest_first=True)] == expected[::-1]
+
+
+def test_entries_are_filtered_by_time(database: Database):
+    for hour in (9, 11, 10):  # a clock that went back
+        with database.begin() as connection:
+            Ledger(database, FixedClock(at=AT.replace(hour=hour))).append(connection, change(hour))
+    ledger = Ledger(database, FixedClock(at=AT))
+    ten, eleven = AT.replace(hour=10), AT.replace(hour=11)
+    assert [entry.seq for entry in ledger.entries(since=ten)] == [2, 3]
+    assert [entry.seq for entry in ledger.entries(since=ten, until=eleven)] == [3]
+    in_seoul = eleven.astimezone(timezone(timedelta(hours=9)))
+    assert [entry.seq for entry in ledger.entries(until=in_seoul)] == [1, 3]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_pages_meet_without_a_gap_or_a_repeat(ledger: Ledger, database: Database, newest_first: bool):
+    with database.begin() as connection:
+        for number in range(2_003):
+            ledger.append(connection, change(number))
+    found = [entry.seq for entry in ledger.entries(newest_first=newest_first)]
+    assert found == sorted(range(1, 2_004), reverse=newest_first)
+    some = [entry.seq for entry in ledger.entries(newest_first=newest_first, limit=1_500, after_seq=1, until_seq=1_900)]
+    assert some == sorted(range(2, 1_901), reverse=newest_first)[:1_500]
+
+
+@pytest.mark.parametrize("asked", [{"subject": "reports/r1"}, {"subject": "reports/*"}, {"actor": "a*"}, {"since": AT}])
+def test_filters_are_served_by_an_index(database: Database, asked: dict[str, Any]):
+    seen: list[tuple[str, Any]] = []
+    ledger = Ledger(database, FixedClock(at=AT))
+    listener = lambda _c, _cur, statement, parameters, *_: seen.append((statement, parameters))  # noqa: E731
+    sa.event.listen(database.engine, "before_cursor_execute", listener)
+    list(ledger.entries(**asked))
+    sa.event.remove(database.engine, "before_cursor_execute", listener)
+    (statement, parameters) = next(one for one in seen if "FROM ledger_entry" in one[0])
+    with database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert "SEARCH ledger_entry USING" in str(plan)
 
 
 def rewrite(database: Database, statement: str) -> None:
@@ -127,16 +123,6 @@ def test_a_damaged_row_is_named_and_does_not_stop_the_walk(ledger: Ledger, datab
     append(ledger, database, 3)
     rewrite(database, "UPDATE ledger_entry SET details = '{broken' WHERE seq = 2")
     assert ledger.verify().first_bad == 2
-
-
-@pytest.mark.parametrize("line", [b"no json", b'{"seq": 2}', b"[]", b"\xff"])
-def test_a_damaged_line_of_an_export_is_named(ledger: Ledger, database: Database, tmp_path: Path, line: bytes):
-    append(ledger, database, 3)
-    exported = tmp_path / "ledger.jsonl"
-    ledger.export(exported)
-    lines = exported.read_bytes().splitlines()
-    exported.write_bytes(b"\n".join([lines[0], line, lines[2]]))
-    assert verify_chain(read_export(exported)).first_bad == 2
 
 
 def test_an_end_that_snapshots_name_can_not_be_cut_off_unseen(
@@ -154,11 +140,21 @@ def test_an_end_that_snapshots_name_can_not_be_cut_off_unseen(
     assert "names entry 3" in verification.problem
 
 
-def test_a_checkpoint_shows_a_cut_end_and_a_rewritten_chain(ledger: Ledger, database: Database):
-    append(ledger, database, 3)
-    seen = ledger.verify()
-    append(ledger, database, 1)
-    assert ledger.holds(seen.entries, seen.head_hash)
-    rewrite(database, "DELETE FROM ledger_entry WHERE seq > 2")
-    assert ledger.verify().is_intact
-    assert not ledger.holds(seen.entries, seen.head_hash)
+def test_processes_that_append_at_once_make_one_chain(ledger: Ledger, database: Database):
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        pool.map(append_some, [database.url] * 4, chunksize=1)
+    found = ledger.verify()
+    assert (found.is_intact, found.entries) == (True, 100)
+
+
+def test_a_snapshot_published_during_the_walk_is_no_cut(ledger: Ledger, database: Database, snapshots: SnapshotStore):
+    append(ledger, database, 2)
+    published: list[int] = []
+
+    def publish(_done: int, _all: int) -> None:
+        provenance = Provenance(code_version="c", inputs={})
+        published.append(len(published))
+        snapshots.publish("market/bars", pa.table({"x": published}), provenance=provenance, actor="ana")
+
+    assert ledger.verify(progress=publish).is_intact
+    assert published

@@ -10,14 +10,14 @@ from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.lifecycle.checklist import Checklist, Item, ItemStatus
 from mlops_assets.lifecycle.spec import DeploymentTarget
 from tests.lifecycle.worlds import NOW, SERVICE
-from tests.rest.client import SHA256, Services, api_over, request_deployment, services_in
+from tests.rest.client import SHA256, Services, api_over, request_deployment, services_in, with_people
 
 LIFECYCLE = "/api/v1/ml/lifecycle"
 
 
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
-    return services_in(tmp_path, FixedClock(at=NOW))
+    return with_people(services_in(tmp_path, FixedClock(at=NOW)))
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,11 @@ def test_a_superseded_deployment_says_when_it_ended(services: Services):
     item = Item(name="registered", status=ItemStatus.PASSED, rule="a rule", note="another", evidence=SHA256)
     services.deployments.request(
         version=version,
-        target=DeploymentTarget(environment="staging", quorum=2),
+        target=DeploymentTarget(environment="staging"),
+        tier=2,
         checklist=Checklist(subject=f"{version.id} to staging", items=(item,)),
-        author=SERVICE,
+        makers=(),
+        by=SERVICE,
     )
     shown = api_over(services).get(f"{LIFECYCLE}/deployments").json()["deployments"]
     ended = {one["status"]: one["terminated_at"] for one in shown}

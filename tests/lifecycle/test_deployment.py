@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,9 @@ from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.errors import Forbidden
 from mlops_assets.kernel.identity import Principal, Role
+from mlops_assets.lifecycle.approval_evidence import KINDS, approval_evidence
 from mlops_assets.lifecycle.checklist import (
+    Checklist,
     ChecklistIncomplete,
     Evidence,
     Item,
@@ -20,14 +23,15 @@ from mlops_assets.lifecycle.checklist import (
 from mlops_assets.lifecycle.deployment import Deployments, DeploymentStatus, Requested
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.lifecycle.spec import DeploymentTarget
-from tests.lifecycle.worlds import NOW, SERVICE, Stores, stores
+from tests.governance.worlds import ACCESS, RULES
+from tests.lifecycle.worlds import NOW, SERVICE, Stores, people, stores
 
 VERSION, DATA, REPORT = "a" * 64, "b" * 64, "c" * 64
-TARGET = DeploymentTarget(environment="staging", quorum=2)
+TARGET = DeploymentTarget(environment="staging")
 GAPS = [{"earlier": "train", "later": "valid", "is_disjoint": True}]
 SKILL = {"gains": [{"baseline": "base_rate", "estimate": -0.0006, "low": -0.0019, "high": 0.0005}]}
 CLEAN = LookAheadFound(is_passed=True, snapshot_fingerprint="7" * 64, cuts=("2020-02-19",), rows_compared=900)
-SEALED = ReportFound(sha256=REPORT, version_fingerprint=VERSION)
+SEALED = ReportFound(sha256=REPORT, version_fingerprint=VERSION, gates_fingerprint="6" * 64)
 COMPLETE = Evidence(
     version_id="models/signal_classifier@1",
     version_fingerprint=VERSION,
@@ -72,7 +76,12 @@ def _version() -> ModelVersion:
 
 
 def _request(kept: Stores, evidence: Evidence = COMPLETE) -> Requested:
-    return kept.deployments.request(version=_version(), target=TARGET, checklist=assemble(evidence), author=SERVICE)
+    return _ask(kept.deployments, assemble(evidence))
+
+
+def _ask(deployments: Deployments, checklist: Checklist, **changes: Any) -> Requested:
+    asked = {"version": _version(), "target": TARGET, "tier": 2, "makers": {"mia"}, "by": SERVICE, **changes}
+    return deployments.request(checklist=checklist, **asked)
 
 
 def test_complete_evidence_passes_and_says_that_the_model_beats_no_baseline():
@@ -164,9 +173,14 @@ def test_a_request_waits_for_an_approval_bound_to_its_evidence(kept: Stores):
     requested = _request(kept)
     assert requested.deployment.status is DeploymentStatus.PENDING
     assert requested.approval.evidence_fingerprint == requested.deployment.evidence_fingerprint
-    assert (requested.approval.quorum, requested.approval.state) == (2, State.IN_REVIEW)
+    assert (requested.approval.quorum, requested.approval.state) == (2, State.SUBMITTED)
+    assert {one.principal for one in requested.approval.parties} == {"mia", "dagster"}
     assert kept.deployments.get(requested.deployment.id) == requested.deployment
-    assert [entry.action for entry in kept.ledger.entries()] == ["deployment.request", "approval.submit"]
+    assert [entry.action for entry in kept.ledger.entries()] == [
+        "deployment.request",
+        "approval.draft",
+        "approval.submit",
+    ]
 
 
 def test_the_same_evidence_asks_once_and_other_evidence_asks_again(kept: Stores):
@@ -194,9 +208,9 @@ def test_requests_of_another_environment_or_model_stay(kept: Stores):
     first = _request(kept)
     checklist = assemble(OTHER)
     production = replace(TARGET, environment="production")
-    kept.deployments.request(version=_version(), target=production, checklist=checklist, author=SERVICE)
+    _ask(kept.deployments, checklist, target=production)
     another = replace(_version(), model="another", fingerprint="2" * 64)
-    kept.deployments.request(version=another, target=TARGET, checklist=checklist, author=SERVICE)
+    _ask(kept.deployments, checklist, version=another)
     assert kept.deployments.get(first.deployment.id).status is DeploymentStatus.PENDING
     assert len(kept.deployments.list(status=DeploymentStatus.PENDING)) == 3
 
@@ -213,7 +227,7 @@ def test_a_superseded_request_that_is_asked_for_again_is_pending_again(kept: Sto
 class _Dying(ApprovalStore):
     """The real store in a process that dies before it submits."""
 
-    def submit(self, **_: object) -> Approval:
+    def request(self, **_: object) -> Approval:
         raise KeyboardInterrupt
 
 
@@ -224,9 +238,12 @@ def test_a_request_whose_process_died_before_the_approval_is_completed_by_the_ne
     if is_superseding:
         _request(kept, OTHER)
     clock = FixedClock(at=NOW)
-    dying = Deployments(kept.database, kept.ledger, _Dying(kept.database, kept.ledger, clock), clock)
+    approvals = _Dying(
+        kept.database, kept.ledger, clock, rules=RULES, access=ACCESS, directory=people(), seal=lambda: None
+    )
+    dying = Deployments(kept.database, kept.ledger, approvals, clock)
     with pytest.raises(KeyboardInterrupt):
-        dying.request(version=_version(), target=TARGET, checklist=assemble(COMPLETE), author=SERVICE)
+        _ask(dying, assemble(COMPLETE))
     (pending,) = kept.deployments.list(status=DeploymentStatus.PENDING)
     assert pending.evidence_fingerprint not in {one.evidence_fingerprint for one in kept.approvals.list()}
     healed = _request(kept)
@@ -237,8 +254,77 @@ def test_a_request_whose_process_died_before_the_approval_is_completed_by_the_ne
     assert kept.ledger.verify().is_intact
 
 
-def test_who_asked_can_not_approve(kept: Stores):
+@pytest.mark.parametrize("name", ["dagster", "mia"])
+def test_who_asked_or_made_the_evidence_can_not_approve(kept: Stores, name: str):
     requested = _request(kept)
-    author = Principal(name=SERVICE.name, roles=frozenset({Role.MLOPS}))
-    with pytest.raises(Forbidden):
-        kept.approvals.decide(requested.approval.id, approver=author, verdict=Verdict.APPROVE, note="")
+    maker = Principal(name=name, roles=frozenset({Role.MLOPS}))
+    with pytest.raises(Forbidden, match="can't decide on it"):
+        kept.approvals.decide(requested.approval.id, by=maker, verdict=Verdict.APPROVE, note="")
+
+
+def test_a_superseded_version_withdraws_its_approval_also_after_a_crash_between(kept: Stores):
+    first = _request(kept)
+    newer = replace(_version(), version=2, fingerprint="2" * 64)
+    registered = replace(COMPLETE, version_id="models/signal_classifier@2", version_fingerprint="2" * 64)
+    approved = kept.approvals.get(first.approval.id)
+    for name, role in (("ana", Role.COMPLIANCE), ("ben", Role.MLOPS)):
+        by = Principal(name=name, roles=frozenset({role}))
+        approved = kept.approvals.decide(approved.id, by=by, verdict=Verdict.APPROVE, note="")
+    assert approved.state is State.APPROVED
+    kept.deployments.request(version=newer, target=TARGET, tier=2, checklist=_of(registered), makers=(), by=SERVICE)
+    withdrawn = kept.approvals.get(first.approval.id)
+    assert withdrawn.state is State.REVOKED
+    assert withdrawn.closed_reason.startswith("superseded by deployment ")
+
+
+def _of(evidence: Evidence) -> Checklist:
+    """The checklist of another version, on which the same was shown."""
+    sealed = replace(SEALED, version_fingerprint=evidence.version_fingerprint)
+    return assemble(
+        replace(evidence, reports={"covid_crash": sealed}, explained_fingerprint=evidence.version_fingerprint)
+    )
+
+
+def test_every_item_is_a_part_of_its_kind_and_so_are_gates_and_the_rule_of_the_tier():
+    checklist = assemble(COMPLETE)
+    assert {item.name.split(".")[0] for item in checklist.items} == set(KINDS)
+    parts = {part.name: part for part in approval_evidence(checklist, RULES.of(1)).parts}
+    assert {name: part.kind.value for name, part in parts.items()} == {
+        "registered": "subject",
+        "training_set": "data",
+        "folds_apart": "data",
+        "look_ahead.momentum": "data",
+        "baselines_known": "report",
+        "report.covid_crash": "report",
+        "explanations": "report",
+        "drift_calibration.momentum": "thresholds",
+        "gates.covid_crash": "policy",
+        "tier_rule": "policy",
+    }
+    assert parts["report.covid_crash"].fingerprint == REPORT
+    assert parts["tier_rule"].note == "tier 1: 2 to approve, one of them compliance, valid 180 days"
+
+
+@pytest.mark.parametrize(
+    ("change", "moved"),
+    [
+        ({"reports": {"covid_crash": replace(SEALED, sha256="8" * 64)}}, "report.covid_crash moved: cccccccccccc…"),
+        ({"reports": {"covid_crash": replace(SEALED, gates_fingerprint="8" * 64)}}, "gates.covid_crash moved"),
+        ({"drift_limits": {"momentum": "8" * 64}}, "drift_calibration.momentum moved"),
+        ({"explanations": "8" * 64}, "explanations moved"),
+    ],
+)
+def test_a_request_that_moved_says_which_part(kept: Stores, change: dict[str, Any], moved: str):
+    first = _request(kept)
+    _request(kept, replace(COMPLETE, **change))
+    void = kept.approvals.get(first.approval.id)
+    assert void.state is State.REVOKED
+    assert [words for words in void.moved if words.startswith(moved)]
+
+
+def test_the_tier_decides_how_many_and_which_people(kept: Stores):
+    asked = _ask(kept.deployments, assemble(COMPLETE), tier=1).approval
+    assert (asked.quorum, asked.required_role) == (2, Role.COMPLIANCE)
+    lower = _ask(kept.deployments, assemble(COMPLETE), tier=3).approval
+    assert (lower.quorum, lower.required_role) == (1, None)
+    assert kept.approvals.get(asked.id).moved[0].startswith("tier_rule moved")

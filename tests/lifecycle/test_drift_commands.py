@@ -10,8 +10,10 @@ import pytest
 
 from mlops_assets.cli.app import main
 from mlops_assets.kernel.clock import SystemClock
+from mlops_assets.kernel.identity import Role
 from mlops_assets.lifecycle.drift import FeatureDrift, Score, Statistic
 from mlops_assets.lifecycle.drift_events import DriftEvent
+from tests.cli.people import sign_in_as
 from tests.rest.client import Services, services_in
 
 Mlops = Callable[..., tuple[int, str, str]]
@@ -21,7 +23,7 @@ Mlops = Callable[..., tuple[int, str, str]]
 def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
     made = services_in(tmp_path, SystemClock())
     monkeypatch.setenv("MLOPS_HOME", str(made.settings.home))
-    monkeypatch.setenv("MLOPS_PRINCIPAL_NAME", "ann")
+    sign_in_as(made, monkeypatch, "ann", Role.MLOPS)
     return made
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.lifecycle.checklist import Evidence, ItemStatus, LookAheadFound, ReportFound, assemble
 from mlops_assets.lifecycle.evidence import gather
 from mlops_assets.lifecycle.registry import ModelVersion
@@ -108,9 +109,15 @@ def test_what_failed_in_the_sealed_record_is_part_of_the_evidence(
     kept: Stores, is_kept: bool, is_believed: bool, checks: tuple[str, ...], gates: tuple[str, ...], status: ItemStatus
 ):
     evidence = _gather(kept, _record(is_kept=is_kept, is_believed=is_believed))
-    assert evidence.reports == {
-        "covid_crash": ReportFound(sha256=SHA256, version_fingerprint=VERSION, failed_checks=checks, failed_gates=gates)
-    }
+    bounds = [("turnover", "at most 25"), ("maximum_drawdown", "at least -0.4")]
+    found = ReportFound(
+        sha256=SHA256,
+        version_fingerprint=VERSION,
+        gates_fingerprint=fingerprint([{"candidate": "signal_ml", "metric": one, "bound": two} for one, two in bounds]),
+        failed_checks=checks,
+        failed_gates=gates,
+    )
+    assert evidence.reports == {"covid_crash": found}
     (item,) = [item for item in assemble(evidence).items if item.name == "report.covid_crash"]
     assert item.status is status
 

@@ -16,6 +16,8 @@ import pyarrow as pa
 import yaml
 
 from mlops_assets import catalog
+from mlops_assets.alerts.channels import LogChannel
+from mlops_assets.alerts.service import Alerts
 from mlops_assets.catalog.feature_views import momentum
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.governance.store import ApprovalStore
@@ -30,6 +32,7 @@ from mlops_assets.lifecycle.tracking import Tracking
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 from mlops_assets.storage.sql.database import Database
+from tests.governance.worlds import ACCESS, RULES, People
 
 DECLARATION = Path(str(catalog.__file__)).parent / "models" / "signal_classifier.yaml"
 NOW = datetime(2024, 6, 7, 12, tzinfo=UTC)
@@ -119,6 +122,14 @@ def training_set(*, seed: int = 1, count: int = 1500, symbols: int = 4, signal: 
     )
 
 
+def people() -> People:
+    """Who decides in these tests."""
+    found = People()
+    for name, role in (("ana", Role.COMPLIANCE), ("ben", Role.MLOPS)):
+        found.named(name, role)
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
     """Every store of the lifecycle under one temporary folder."""
@@ -133,6 +144,7 @@ class Stores:
     models: ModelRegistry
     deployments: Deployments
     drift_events: DriftEvents
+    alerts: Alerts
 
 
 @cache
@@ -152,9 +164,12 @@ def stores(home: Path, *, is_mlflow_prepared: bool = True) -> Stores:
     database = Database(f"sqlite:///{home / 'platform.db'}")
     database.migrate()
     ledger = Ledger(database, clock)
+    alerts = Alerts(database, ledger, clock, [LogChannel(home / "alerts.jsonl")])
     blobs = BlobStore(home / "blobs")
     tracking = Tracking(database, uri=f"sqlite:///{home / 'mlflow.db'}", artifacts=home / "mlflow-artifacts")
-    approvals = ApprovalStore(database, ledger, clock)
+    approvals = ApprovalStore(
+        database, ledger, clock, rules=RULES, access=ACCESS, directory=people(), seal=lambda: None
+    )
     return Stores(
         home=home,
         database=database,
@@ -165,11 +180,12 @@ def stores(home: Path, *, is_mlflow_prepared: bool = True) -> Stores:
         tracking=tracking,
         models=ModelRegistry(database, ledger, blobs, tracking, clock),
         deployments=Deployments(database, ledger, approvals, clock),
-        drift_events=DriftEvents(database, ledger, clock),
+        drift_events=DriftEvents(database, ledger, clock, alerts),
+        alerts=alerts,
     )
 
 
 def resources(kept: Stores, **others: object) -> Mapping[str, object]:
     """The stores by their resource keys."""
-    names = ("snapshots", "blobs", "tracking", "models", "deployments", "drift_events")
+    names = ("snapshots", "blobs", "tracking", "models", "approvals", "deployments", "drift_events")
     return {**{name: getattr(kept, name) for name in names}, "actor": SERVICE, **others}

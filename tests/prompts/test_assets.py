@@ -8,6 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from mlops_assets.governance.store import ApprovalStore
+from mlops_assets.governance.transitions import State
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.errors import Conflict
 from mlops_assets.ledger.store import Ledger
@@ -18,6 +20,8 @@ from mlops_assets.prompts.store import PromptStore
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 from mlops_assets.storage.sql.database import Database
+from tests.governance.worlds import ACCESS, People
+from tests.governance.worlds import RULES as RULES_OF_APPROVAL
 from tests.prompts.examples import PROMPT, TRUE_EN, TRUE_KO, Reports, prompt
 from tests.prompts.test_grade import RULES
 from tests.prompts.test_store import ACTOR, FALSE_EN
@@ -43,6 +47,9 @@ def resources(
         "blobs": blobs,
         "reports": Reports(),
         "prompt_store": PromptStore(database, ledger, blobs, clock),
+        "approvals": ApprovalStore(
+            database, ledger, clock, rules=RULES_OF_APPROVAL, access=ACCESS, directory=People(), seal=lambda: None
+        ),
         "actor": ACTOR,
     }
 
@@ -96,13 +103,44 @@ def test_a_false_number_fails_the_blocking_check_and_stays_out_of_the_bundle(
     assert resources["prompt_store"].bundle(versions) == []
 
 
+def test_a_version_that_passes_drafts_its_approval_and_one_that_fails_takes_it_back(
+    versions: list[PromptVersion], resources: dict[str, Any]
+):
+    approvals: ApprovalStore = resources["approvals"]
+    with dg.instance_for_test() as instance:
+        run(definitions(versions, resources, TRUE_EN), instance, partition="1.0.0")
+        (drafted,) = approvals.list()
+        record = resources["prompt_store"].latest("narrator", "1.0.0")
+        approvals.submit(drafted.id, by=ACTOR)
+        run(definitions(versions, resources, FALSE_EN), instance, partition="1.0.0")
+        run(definitions(versions, resources, FALSE_EN), instance, partition="1.1.0")
+    assert (drafted.subject, drafted.state) == ("prompts/narrator@1.0.0", State.DRAFT)
+    assert drafted.tier == {"internal": 2}.get(versions[0].audience, 1)
+    parts = {part.name: (part.kind.value, part.fingerprint) for part in drafted.evidence.parts}
+    assert parts["content"] == ("subject", versions[0].fingerprint)
+    assert parts["evaluation"] == ("report", record.id)
+    assert parts["outputs"] == ("data", record.outputs_fingerprint)
+    assert {name: kind for name, (kind, _) in parts.items()} == {
+        "content": "subject",
+        "evaluation": "report",
+        "thresholds": "thresholds",
+        "outputs": "data",
+        f"report.{versions[0].report}": "data",
+        **{f"policy.{name}": "policy" for name in record.findings["rules"]},
+        "tier_rule": "policy",
+    }
+    (void,) = approvals.list()
+    assert void.state is State.REVOKED
+    assert void.closed_reason.endswith("did not pass")
+
+
 def test_running_again_publishes_nothing_new(versions: list[PromptVersion], resources: dict[str, Any], ledger: Ledger):
     with dg.instance_for_test() as instance:
         defs = definitions(versions, resources, TRUE_EN)
         run(defs, instance, partition="1.0.0")
         before = len(list(ledger.entries()))
         run(defs, instance, partition="1.0.0")
-    assert len(list(ledger.entries())) == before == 3
+    assert len(list(ledger.entries())) == before == 4  # and the draft of its approval
 
 
 def test_answers_to_another_content_of_the_prompt_are_not_evaluated(

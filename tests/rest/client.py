@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+import io
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +18,7 @@ import pyarrow as pa
 from fastapi import FastAPI
 
 from mlops_assets.evaluation.report import Kpi, SealedReport
+from mlops_assets.identity.principals import Declared, Kind
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.fingerprint import canonical_json
 from mlops_assets.kernel.identity import Principal, Role
@@ -20,13 +26,51 @@ from mlops_assets.lifecycle.checklist import Checklist, Item, ItemStatus
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.lifecycle.spec import DeploymentTarget
 from mlops_assets.rest.app import create_app
-from mlops_assets.rest.auth import Authentication, token_hash
 from mlops_assets.services import ServiceFactory
 from mlops_assets.settings import load_settings
 from mlops_assets.storage.parquet.snapshots import Provenance
 
-TOKEN = "a-token-of-the-tests"
 QUANT = Principal(name="quincy", roles=frozenset({Role.QUANT}))
+PEOPLE = {
+    "quincy": Role.QUANT,
+    "quinn": Role.QUANT,
+    "dana": Role.DATA_ENGINEER,
+    "mo": Role.MLOPS,
+    "max": Role.MLOPS,
+    "carol": Role.COMPLIANCE,
+    "vi": Role.VIEWER,
+    "ada": Role.ADMIN,
+}
+
+
+class MovingClock:
+    """A clock that a test moves."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
+
+
+def at_once(*questions: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    """Ask all of them at the same instant, each from its own thread."""
+    barrier = threading.Barrier(len(questions))
+
+    def ask(question: Callable[[], httpx.Response]) -> httpx.Response:
+        barrier.wait(timeout=30)
+        return question()
+
+    with ThreadPoolExecutor(len(questions)) as threads:
+        return list(threads.map(ask, questions))
+
+
+def token_of(name: str) -> str:
+    """Return the token that stands for somebody in these tests."""
+    return f"a-token-of-{name}-in-the-tests"
+
+
+TOKEN = token_of("quincy")
 SHA256 = "ab" * 32
 
 
@@ -38,8 +82,15 @@ class Api:
     token: str | None = TOKEN
     headers: dict[str, str] = field(default_factory=dict)
 
+    def as_(self, name: str) -> Api:
+        """Return the same API, asked by somebody else."""
+        return replace(self, token=token_of(name))
+
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.ask("GET", path, **options)
+
+    def post(self, path: str, json: object = None, **options: Any) -> httpx.Response:
+        return self.ask("POST", path, json=json, **options)
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         signed = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
@@ -52,8 +103,21 @@ class Api:
             return await client.request(method, path, **options)
 
 
+class EmptyMlflow:
+    """A client of an MLflow that has no experiment."""
+
+    def get_experiment_by_name(self, _: str) -> None:
+        return None
+
+    def search_experiments(self, **_: Any) -> list[Any]:
+        return []
+
+
 class QuietTracking:
     """Stands in for MLflow where a test does not look at it."""
+
+    def client(self) -> EmptyMlflow:
+        return EmptyMlflow()
 
     def project_version(self, **_: Any) -> str:
         return "1"
@@ -74,8 +138,19 @@ def services_in(folder: Path, clock: Clock) -> Services:
     return services
 
 
+def with_people(services: Services) -> Services:
+    """Add one person or two of each role, and the service of Dagster's runs, each with a token."""
+    services.directory.bootstrap("local-operator")
+    by = services.directory.principal("local-operator")
+    for name, role in PEOPLE.items():
+        services.directory.add(Declared(name=name, kind=Kind.PERSON, roles=frozenset({role})), by=by)
+    for name in (*PEOPLE, "dagster"):
+        services.tokens.adopt(token_of(name), name=name, label="tests", reason="tests")
+    return services
+
+
 def api_over(services: ServiceFactory) -> Api:
-    return Api(create_app(services, Authentication({token_hash(TOKEN): QUANT})))
+    return Api(create_app(services, log=io.StringIO()))
 
 
 def publish(services: ServiceFactory, dataset: str, columns: dict[str, list[Any]]) -> None:
@@ -108,9 +183,11 @@ def request_deployment(services: ServiceFactory, model: str = "signal_classifier
     item = Item(name="registered", status=ItemStatus.PASSED, rule="a rule", note="it is", evidence=SHA256)
     services.deployments.request(
         version=version,
-        target=DeploymentTarget(environment="staging", quorum=2),
+        target=DeploymentTarget(environment="staging"),
+        tier=2,
         checklist=Checklist(subject=f"{version.id} to staging", items=(item,)),
-        author=QUANT,
+        makers=(),
+        by=QUANT,
     )
     return version
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.kernel.clock import FixedClock
-from tests.rest.client import Api, Services, api_over, services_in
+from tests.rest.client import Api, Services, api_over, services_in, with_people
 
 
 @pytest.fixture
 def services(tmp_path: Path, clock: FixedClock) -> Services:
-    return services_in(tmp_path, clock)
+    return with_people(services_in(tmp_path, clock))
 
 
 @pytest.fixture

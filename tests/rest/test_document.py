@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+from mlops_assets.rest.gate import WRITES
 from tests.rest.client import Api
 
 GAPS = (
@@ -12,53 +19,95 @@ GAPS = (
     "/api/v1/ml/lifecycle/deployments",
     "/api/v1/ml/lifecycle/deployments/{deployment_id}",
 )
+GOVERNANCE = {
+    "GET /api/v1/audit",
+    "GET /api/v1/audit/verify",
+    "GET /api/v1/audit/checkpoints",
+    "POST /api/v1/audit/checkpoints",
+    "GET /api/v1/approvals",
+    "GET /api/v1/approvals/queue",
+    "GET /api/v1/approvals/{approval_id}",
+    *(
+        f"POST /api/v1/approvals/{{approval_id}}/{verb}"
+        for verb in ("submit", "review", "approve", "reject", "revoke", "override")
+    ),
+    "GET /api/v1/alerts",
+    "POST /api/v1/alerts/{alert_id}/retry",
+    "POST /api/v1/auth/login",
+    "GET /api/v1/auth/me",
+    "GET /api/v1/principals",
+    "POST /api/v1/principals",
+    "PATCH /api/v1/principals/{name}",
+    "GET /api/v1/tokens",
+    "POST /api/v1/tokens",
+    "DELETE /api/v1/tokens/{token_id}",
+}
+OPEN = {"/health", "/api/v1/auth/login"}
 
 
-def test_the_named_gaps_are_there(api: Api):
-    assert set(GAPS) <= api.app.openapi()["paths"].keys()
+@pytest.fixture
+def document(api: Api) -> dict[str, Any]:
+    return api.app.openapi()
 
 
-def test_every_json_route_has_a_model_with_an_example(api: Api):
-    document = api.app.openapi()
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def test_the_named_routes_are_there(document: dict[str, Any]):
+    assert set(GAPS) <= document["paths"].keys()
+    assert {f"{method} {path}" for method, path, _ in operations(document)} >= GOVERNANCE
+
+
+def test_every_answer_and_every_body_has_a_model_with_an_example_that_is_valid(document: dict[str, Any]):
     schemas = document["components"]["schemas"]
-    for path, operations in document["paths"].items():
-        content = operations["get"]["responses"]["200"]["content"]
-        if "application/json" not in content:
-            continue
-        name = content["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]
-        assert schemas[name].get("examples"), f"{path}: {name} has no example"
+    names: set[str] = set()
+    for _, path, operation in operations(document):
+        contents = [answer.get("content", {}) for status, answer in operation["responses"].items() if status < "300"]
+        contents += [operation["requestBody"]["content"]] if "requestBody" in operation else []
+        for content in contents:
+            assert content, path
+            if "application/json" in content:
+                names.add(content["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1])
+    assert len(names) > 25
+    for name in names:
+        assert schemas[name].get("examples"), f"{name} has no example"
+        for example in schemas[name]["examples"]:
+            jsonschema.validate(example, {**schemas[name], "components": document["components"]})
 
 
-def test_every_route_but_health_documents_its_refusals_and_its_security(api: Api):
-    for path, operations in api.app.openapi()["paths"].items():
-        if path == "/health":
-            continue
-        assert "401" in operations["get"]["responses"], path
-        assert operations["get"].get("security") or path.startswith("/reports"), path
+def test_every_route_says_how_it_refuses(document: dict[str, Any]):
+    for method, path, operation in operations(document):
+        statuses = set(operation["responses"])
+        expected = {"422", "500"}
+        expected |= set() if path in OPEN else {"401", "403", "503"}
+        expected |= {"404"} if "{" in path else set()
+        expected |= {"409", "413"} if method in WRITES else set()
+        assert statuses >= expected, (method, path)
+        for status in statuses - {"200", "201"}:
+            schema = operation["responses"][status]["content"]["application/json"]["schema"]
+            assert "Problem" in str(schema), (method, path, status)
 
 
-def test_examples_are_valid_answers(api: Api):
-    from mlops_assets.evaluation.api import EvaluationReport, EvaluationRuns
-    from mlops_assets.features.api import DatasetDetail, Datasets
-    from mlops_assets.kpis.api import Kpis
-    from mlops_assets.ledger.api import AuditEntries, AuditVerification
-    from mlops_assets.lifecycle.api import Experiment, ModelDetail, Models
+def test_the_sign_in_says_how_it_refuses(document: dict[str, Any]):
+    assert {"401", "413", "422", "429", "503"} <= document["paths"]["/api/v1/auth/login"]["post"]["responses"].keys()
 
-    for model in (
-        EvaluationReport,
-        EvaluationRuns,
-        DatasetDetail,
-        Datasets,
-        Kpis,
-        AuditEntries,
-        AuditVerification,
-        Experiment,
-        ModelDetail,
-        Models,
-    ):
-        extra = model.model_config.get("json_schema_extra")
-        assert isinstance(extra, dict)
-        examples = extra["examples"]
-        assert isinstance(examples, list)
-        for example in examples:
-            model.model_validate(example)
+
+def test_every_guarded_route_says_which_action_it_stands_for_and_how_to_sign_in(document: dict[str, Any]):
+    for _, path, operation in operations(document):
+        if path not in OPEN:
+            assert "." in operation["x-action"], path
+            assert operation["security"], path
+
+
+def test_every_guarded_write_takes_an_idempotency_key(document: dict[str, Any]):
+    for method, path, operation in operations(document):
+        taken = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "header"}
+        assert ("Idempotency-Key" in taken) == (method in WRITES and path not in OPEN), path
+
+
+def test_the_document_is_the_same_when_asked_twice(api: Api):
+    assert api.app.openapi() == api.app.openapi()
+    assert api.get("/openapi.json").json() == api.app.openapi()

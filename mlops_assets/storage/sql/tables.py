@@ -38,7 +38,7 @@ ledger_entry = sa.Table(
     "ledger_entry",
     metadata,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False, index=True),
     sa.Column("actor", sa.String(200), nullable=False, index=True),
     sa.Column("action", sa.String(100), nullable=False, index=True),
     sa.Column("subject", sa.String(400), nullable=False, index=True),

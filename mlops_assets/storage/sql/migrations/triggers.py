@@ -8,6 +8,8 @@ from typing import Literal
 
 from alembic import op
 
+_AS_CONSTRAINT = "USING ERRCODE = 'integrity_constraint_violation'"
+
 Condition = tuple[str, str]
 """What must not be true of NEW (and OLD), and the words of the refusal."""
 
@@ -31,7 +33,9 @@ def create(guard: Guard) -> None:
     refuses = guard.refuses or (("1 = 1", f"{guard.table} is never changed or deleted"),)
     event = f"BEFORE {guard.operation} ON {guard.table} FOR EACH ROW"
     if op.get_bind().dialect.name == "postgresql":
-        body = " ".join(f"IF {when} THEN RAISE EXCEPTION '{_quoted(why)}'; END IF;" for when, why in refuses)
+        body = " ".join(
+            f"IF {when} THEN RAISE EXCEPTION '{_quoted(why)}' {_AS_CONSTRAINT}; END IF;" for when, why in refuses
+        )
         row = "OLD" if guard.operation == "DELETE" else "NEW"
         op.execute(
             f"CREATE OR REPLACE FUNCTION {guard.trigger}() RETURNS trigger AS "
@@ -41,6 +45,32 @@ def create(guard: Guard) -> None:
     else:
         body = " ".join(f"SELECT RAISE(ABORT, '{_quoted(why)}') WHERE {when};" for when, why in refuses)
         op.execute(f"CREATE TRIGGER {guard.trigger} {event} BEGIN {body} END")
+
+
+def refuse_truncation(*tables: str) -> None:
+    """Refuse TRUNCATE of PostgreSQL, which fires no trigger of a row; SQLite's DELETE of everything is one of rows."""
+    if op.get_bind().dialect.name != "postgresql":
+        return
+    op.execute(
+        "CREATE OR REPLACE FUNCTION refuses_truncate() RETURNS trigger AS $$ BEGIN "
+        f"RAISE EXCEPTION '% is never emptied', TG_TABLE_NAME {_AS_CONSTRAINT}; END $$ LANGUAGE plpgsql"
+    )
+    for table in tables:
+        op.execute(
+            f"CREATE TRIGGER {table}_refuses_truncate BEFORE TRUNCATE ON {table} EXECUTE FUNCTION refuses_truncate()"
+        )
+
+
+def refuses_another(table: str, *keys: Sequence[str]) -> Guard:
+    """Return the guard that refuses a row whose key is taken: INSERT OR REPLACE of SQLite fires no DELETE trigger."""
+    same = (" AND ".join(f"o.{name} = NEW.{name}" for name in key) for key in keys)
+    taken = " OR ".join(f"EXISTS (SELECT 1 FROM {table} o WHERE {one})" for one in same)
+    refusal = (taken, f"{table} holds this row already and is never written over")
+    return Guard(table=table, operation="INSERT", name="refuses_another", refuses=(refusal,))
+
+
+def _raise(why: str) -> str:
+    return f"RAISE EXCEPTION '{_quoted(why)}' {_AS_CONSTRAINT};"
 
 
 def _quoted(words: str) -> str:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from mlops_assets.storage.sql import tables
-from mlops_assets.storage.sql.migrations.triggers import Guard, create
+from mlops_assets.storage.sql.migrations.triggers import Guard, create, refuse_truncation, refuses_another
 
 revision = "0004"
 down_revision = "0003"
@@ -32,6 +32,11 @@ MOVES = (
 )
 """The moves that the database lets through: those of governance/approvals.py, which a test compares."""
 
+_NEVER_EMPTIED = (
+    *("ledger_entry", "feature_release", "look_ahead_certificate", "principal", "api_token", "alert"),
+    *("approval", "approval_party", "approval_decision", "approval_override"),
+)
+
 _FIXED = (
     *("id", "subject", "tier", "evidence_fingerprint", "round", "quorum", "created_by", "created_at", "valid_days"),
     "required_role",
@@ -49,10 +54,14 @@ _OVERRIDES = (
     "(SELECT count(*) FROM approval_override o WHERE o.approval_id = NEW.id "
     "AND o.evidence_fingerprint = NEW.evidence_fingerprint)"
 )
+_BY_A_MOVE = (
+    *("is_override", "closed_reason", "submitted_by", "submitted_at", "review_started_at", "decided_at", "due_at"),
+    "expires_at",
+)
+_AS_TEXT = "CAST(NEW.{0} AS TEXT) <> CAST(OLD.{0} AS TEXT)"
 _ALLOWED = " OR ".join(f"(OLD.state = '{old}' AND NEW.state = '{new}')" for old, new in MOVES)
 
 GUARDS = (
-    # A chain continues from its last entry: also what stops INSERT OR REPLACE, which fires no DELETE trigger.
     Guard(
         table="ledger_entry",
         operation="INSERT",
@@ -69,6 +78,13 @@ GUARDS = (
             ),
         ),
     ),
+    refuses_another("ledger_entry", ["seq"], ["hash"]),
+    refuses_another("feature_release", ["view", "version"]),
+    refuses_another("look_ahead_certificate", ["ledger_seq"]),
+    refuses_another("approval", ["id"], ["subject", "evidence_fingerprint", "round"]),
+    refuses_another("approval_decision", ["approval_id", "approver"]),
+    refuses_another("approval_override", ["approval_id", "principal"]),
+    refuses_another("api_token", ["id"], ["sha256"]),
     Guard(
         table="approval",
         operation="INSERT",
@@ -80,7 +96,17 @@ GUARDS = (
         operation="UPDATE",
         name="moves",
         refuses=(
-            (" OR ".join(_NULL_SAFE.format(name) for name in _FIXED), "what an approval is bound to never changes"),
+            (
+                " OR ".join((*(_NULL_SAFE.format(name) for name in _FIXED), _AS_TEXT.format("evidence"))),
+                "what an approval is bound to never changes",
+            ),
+            (
+                "NEW.state = OLD.state AND ("
+                + " OR ".join((*(_NULL_SAFE.format(name) for name in _BY_A_MOVE), _AS_TEXT.format("moved")))
+                + ")",
+                "an approval changes only by a move",
+            ),
+            ("OLD.is_override AND NOT NEW.is_override", "an emergency override stays one"),
             (f"NEW.state <> OLD.state AND NOT ({_ALLOWED})", "an approval does not move that way"),
             (
                 "NEW.state = 'approved' AND OLD.state <> 'approved' AND NOT NEW.is_override AND ("
@@ -173,7 +199,7 @@ def upgrade() -> None:
     op.drop_index(op.f("ix_approval_subject"), table_name="approval")
     op.drop_table("approval")
     _make_tables()
-    for column in ("actor", "action"):
+    for column in ("actor", "action", "at"):
         op.create_index(op.f(f"ix_ledger_entry_{column}"), "ledger_entry", [column], unique=False)
     if requests:
         connection.execute(sa.insert(tables.approval), requests)
@@ -181,6 +207,7 @@ def upgrade() -> None:
         connection.execute(sa.insert(tables.approval_decision), decisions)
     for guard in GUARDS:
         create(guard)
+    refuse_truncation(*_NEVER_EMPTIED)
 
 
 def _make_tables() -> None:
