@@ -33,6 +33,11 @@ def nightly_freshness() -> dg.FreshnessPolicy:
     return dg.FreshnessPolicy.time_window(warn_window=timedelta(days=3, hours=2), fail_window=timedelta(days=5))
 
 
+def hourly_freshness() -> dg.FreshnessPolicy:
+    """Expect what a schedule makes every hour, at any time of any day."""
+    return dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=3), fail_window=timedelta(hours=24))
+
+
 def content_freshness() -> dg.FreshnessPolicy:
     """Expect some change within a month of what refreshes only when its inputs change.
 

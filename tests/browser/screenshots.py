@@ -170,6 +170,8 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
         ("automation", "automation", "refresh", 482),
         ("asset-features-momentum", "assets/features/momentum", "Column name", 2760),
         (f"asset-reports-{scenario}", f"assets/reports/{scenario}", "Metadata", 1560),
+        ("asset-governance-audit_checkpoint", "assets/governance/audit_checkpoint", "Metadata", 1250),
+        ("sensor-approval_sla", f"locations/{CODE_LOCATION}/sensors/approval_sla", "Cursor", 780),
         ("sensor-drift", f"locations/{CODE_LOCATION}/sensors/{drift}", "Cursor", 780),
         ("schedule-replay", f"locations/{CODE_LOCATION}/schedules/{replay}", "Next tick", 440),
     ]
