@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 10.0
 _LONGEST_BODY = 200
 _SHORTEST_SECRET = 6
+_LONGEST_ASKED_SECONDS = 10**6
 _ASK_LATER = frozenset({408, 425, 429})
 _LEVELS = {
     Severity.LOW: "info",
@@ -169,11 +170,12 @@ def asked_pause(retry_after: str | None, at: datetime) -> timedelta | None:
     """Read a Retry-After header: seconds, or a date. What can't be read asks for nothing."""
     if retry_after is None:
         return None
-    if retry_after.strip().isdecimal():
-        return timedelta(seconds=min(int(retry_after), 10**6))
+    # The receiver wrote it: numbers may be longer than Python reads or a date holds.
     try:
+        if retry_after.strip().isdecimal():
+            return timedelta(seconds=min(int(retry_after), _LONGEST_ASKED_SECONDS))
         until = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max((until if until.tzinfo else until.replace(tzinfo=UTC)) - at, timedelta(0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import smtplib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -60,10 +60,7 @@ class MailChannel:
         except (smtplib.SMTPException, OSError) as error:
             raise TemporaryFailure(self._redacted(f"{type(error).__name__}: {error}")) from None
         if refused:
-            who, (_, answer) = next(iter(refused.items()))
-            mildest = min(code for code, _ in refused.values())
-            count = f"{len(refused)} of {len(self._receivers)} receivers refused"
-            raise self._failure(mildest, f"{count}, {who}: {_text(answer)}")
+            raise self._failure(*_refusal(refused, len(self._receivers)))
 
     def _connect(self) -> smtplib.SMTP:
         server, context = self._server, self._tls or ssl.create_default_context()
@@ -113,6 +110,16 @@ def mail(message: Message, sender: str, receivers: Sequence[str], words: Words) 
     written["Auto-Submitted"] = "auto-generated"
     written.set_content(as_text(message, words))
     return written
+
+
+def _refusal(refused: Mapping[str, tuple[int, bytes]], asked: int) -> tuple[int, str]:
+    """Return the mildest code, and who was refused, all by name before what the server said of the first.
+
+    The others have got the mail. As long as one refusal may pass, all are sent it again, with the same Message-ID.
+    """
+    mildest = min(code for code, _ in refused.values())
+    answer = next(iter(refused.values()))[1]
+    return mildest, f"{len(refused)} of {asked} receivers refused, {', '.join(refused)}: {_text(answer)}"
 
 
 def _text(answer: bytes | str) -> str:

@@ -37,14 +37,18 @@ def list_(
             kind="severity", name=severity, known=known, asked_by="mlops alerts list", field="--severity"
         )
     wanted = None if severity is None else Severity(severity)
-    found = services_of().alerts.list(severity=wanted, subject=subject, limit=limit)
+    services = services_of()
+    services.acting("platform.read")
+    found = services.alerts.list(severity=wanted, subject=subject, limit=limit)
     show_rows("Alerts (UTC)", [_row(one) for one in found], as_json=as_json, only_json=("summary",))
 
 
 @commands.command()
 def show(alert_id: AlertId, as_json: AsJson = False) -> None:
     """Show one alert with its details and every delivery."""
-    known = services_of().alerts.find(alert_id)
+    services = services_of()
+    services.acting("platform.read")
+    known = services.alerts.find(alert_id)
     record = {
         **_row(known),
         "id": known.id,
@@ -71,7 +75,9 @@ def send_test(as_json: AsJson = False) -> int:
 @commands.command()
 def dead(as_json: AsJson = False) -> int:
     """List the dead letters: what a channel never took. Exits with 1 if there are any."""
-    letters = services_of().alerts.dead()
+    services = services_of()
+    services.acting("platform.read")
+    letters = services.alerts.dead()
     rows = [
         {"id": known.id[:12], "subject": known.alert.subject, **_delivery(one)}
         for known in letters

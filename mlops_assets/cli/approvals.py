@@ -12,8 +12,8 @@ from mlops_assets.cli.render import AsJson, show_record, show_rows
 from mlops_assets.kernel.errors import UnknownReference
 
 if TYPE_CHECKING:
-    from mlops_assets.governance.approvals import Approval, Verdict
     from mlops_assets.governance.reading import Waiting
+    from mlops_assets.governance.spec import Approval, Verdict
     from mlops_assets.services import ServiceFactory
 
 commands = typer.Typer(help="Requests for approval of models, reports and prompts.", no_args_is_help=True)
@@ -39,12 +39,18 @@ def list_(
         str | None,
         typer.Option(help="draft, submitted, in_review, approved, rejected, expired or revoked."),
     ] = None,
+    with_closed: Annotated[
+        bool, typer.Option("--all", help="With what is rejected, expired or revoked.", show_default=False)
+    ] = False,
     subject: Annotated[str | None, typer.Option(help="Only requests for this, such as reports/covid_crash.")] = None,
     after: Annotated[str | None, typer.Option(help="Only requests behind the one with this id.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many at most.")] = 200,
     as_json: AsJson = False,
 ) -> None:
-    """List requests, oldest first, drafts included."""
+    """List requests, oldest first: drafts, what waits and what is approved; what is closed only if asked for.
+
+    Every night's report voids the draft of the night before, so that most of all requests are closed drafts.
+    """
     from mlops_assets.governance.transitions import State
 
     if state is not None and state not in set(State):
@@ -53,6 +59,7 @@ def list_(
     services.acting("platform.read")
     found = services.approvals.list(
         state=None if state is None else State(state),
+        is_live=None if with_closed or state is not None else True,
         subject=subject,
         after=None if after is None else services.approvals.find(after).id,
         limit=limit,
@@ -89,12 +96,17 @@ def show(request_id: RequestId, as_json: AsJson = False) -> None:
                 "capacity": one.capacity,
                 "at": one.at,
                 "note": one.note,
-                "credential": one.credential,
+                **_credential(services, request, one.credential),
             }
             for one in request.decisions
         ],
         "overrides": [
-            {"principal": one.principal, "at": one.at, "reason": one.reason, "credential": one.credential}
+            {
+                "principal": one.principal,
+                "at": one.at,
+                "reason": one.reason,
+                **_credential(services, request, one.credential),
+            }
             for one in request.overrides
         ],
         "history": _history(services, request),
@@ -127,7 +139,7 @@ def review(request_id: RequestId, as_json: AsJson = False) -> None:
 @commands.command()
 def approve(request_id: RequestId, note: Note = "", as_json: AsJson = False) -> None:
     """Approve a request that you did not author, launch or submit."""
-    from mlops_assets.governance.approvals import Verdict
+    from mlops_assets.governance.spec import Verdict
 
     _decide(request_id, Verdict.APPROVE, note, as_json=as_json)
 
@@ -135,7 +147,7 @@ def approve(request_id: RequestId, note: Note = "", as_json: AsJson = False) -> 
 @commands.command()
 def reject(request_id: RequestId, note: Why, as_json: AsJson = False) -> None:
     """Reject a request; one rejection closes it."""
-    from mlops_assets.governance.approvals import Verdict
+    from mlops_assets.governance.spec import Verdict
 
     _decide(request_id, Verdict.REJECT, note, as_json=as_json)
 
@@ -168,7 +180,7 @@ def _show(request: Approval, *, as_json: bool) -> None:
 
 
 def _row(request: Approval) -> dict[str, object]:
-    from mlops_assets.governance.approvals import Verdict
+    from mlops_assets.governance.spec import Verdict
 
     yeas = sum(one.verdict is Verdict.APPROVE for one in request.decisions)
     return {
@@ -199,6 +211,15 @@ def _waiting_row(waiting: Waiting) -> dict[str, object]:
         "needed": waiting.needed,
         "submitted_by": request.submitted_by,
     }
+
+
+def _credential(services: ServiceFactory, request: Approval, credential: str) -> dict[str, object]:
+    """Say how somebody proved who they are, and who issued that: a party who did could have decided in their name."""
+    issuers = [
+        f"{name} ({', '.join(duties)})" if (duties := request.duties_of(name)) else name
+        for name in services.tokens.issuers_of(credential)
+    ]
+    return {"credential": credential, "issued_by": issuers}
 
 
 def _history(services: ServiceFactory, request: Approval) -> list[dict[str, object]]:

@@ -87,7 +87,9 @@ def _catalogue(settings: Settings) -> str:
 def _ledger(settings: Settings) -> str:
     found = services_of(settings).ledger.verify()
     if not found.is_intact:
-        raise PlatformError(f"{found.problem}. Compare with an export or a backup before anything else is done.")
+        from mlops_assets.ledger.checkpoints import BrokenChain
+
+        raise BrokenChain(found)
     return f"{found.entries} entries, intact"
 
 

@@ -88,7 +88,7 @@ def take_roles(name: Name, roles: Roles, reason: Reason = "", as_json: AsJson = 
 
 @principals.command("deactivate")
 def deactivate_principal(name: Name, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Let somebody act no more; their tokens stop at once."""
+    """Let somebody act no more; their tokens are revoked at once."""
     services = services_of()
     by = services.acting(_MANAGE)
     _show_principal(services.directory.deactivate(name, by=by, reason=reason), as_json=as_json)
@@ -96,7 +96,7 @@ def deactivate_principal(name: Name, reason: Reason = "", as_json: AsJson = Fals
 
 @principals.command("reactivate")
 def reactivate_principal(name: Name, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Let somebody act again, with the roles and the unexpired tokens they had."""
+    """Let somebody act again, with the roles they had; their tokens stay revoked."""
     services = services_of()
     by = services.acting(_MANAGE)
     _show_principal(services.directory.reactivate(name, by=by, reason=reason), as_json=as_json)
@@ -156,7 +156,7 @@ def list_tokens(
 def revoke_token(
     token_id: Annotated[str, typer.Argument(help="The token's id.")], reason: Reason = "", as_json: AsJson = False
 ) -> None:
-    """End a token at once: one of yours, or as an admin anybody's."""
+    """End a token at once, and the sign-ins made with it: one of yours, or as an admin anybody's."""
     services = services_of()
     ended = services.tokens.revoke(token_id, by=services.operator, reason=reason)
     show_record("Revoked (UTC)", _token_row(ended, services.clock.now()), as_json=as_json)

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlops_assets.dossier.stored import rows
+from mlops_assets.identity.token_rows import issuers_of
 from mlops_assets.storage.sql import tables
 
 
@@ -74,9 +75,13 @@ def _whole(connection: sa.Connection, row: Mapping[str, Any]) -> ApprovalRow:
     def belonging(table: sa.Table) -> tuple[Mapping[str, Any], ...]:
         return tuple(rows(connection, table, table.c.approval_id == row["id"]))
 
+    def proved(table: sa.Table) -> tuple[Mapping[str, Any], ...]:
+        """Add who issued the credential: somebody else there could have spoken in their name."""
+        return tuple({**one, "issued_by": issuers_of(connection, str(one["credential"]))} for one in belonging(table))
+
     return ApprovalRow(
         row=row,
         parties=belonging(tables.approval_party),
-        decisions=belonging(tables.approval_decision),
-        overrides=belonging(tables.approval_override),
+        decisions=proved(tables.approval_decision),
+        overrides=proved(tables.approval_override),
     )

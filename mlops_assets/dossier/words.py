@@ -49,6 +49,7 @@ WORDS: dict[str, Message] = {
     "valid_until": Message("until {at} UTC", "{at} UTC까지"),
     "parties": Message("Parties", "관련자"),
     "decisions": Message("Decisions", "결정"),
+    "issued_by": Message("token issued by {who}", "토큰 발급자: {who}"),
     "evidence": Message("Evidence", "증거"),
     "part": Message("Part", "항목"),
     "note": Message("Note", "비고"),

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlops_assets.governance.approvals import LONGEST_NOTE, Approval, Duty, Verdict
+from mlops_assets.governance.approvals import LONGEST_NOTE
 from mlops_assets.governance.evidence import PartKind
+from mlops_assets.governance.spec import Approval, Duty, Verdict
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.governance.transitions import State
 from mlops_assets.identity.claims import check_claimed

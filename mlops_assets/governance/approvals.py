@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import ClassVar
 
 from mlops_assets.governance.evidence import Evidence
 from mlops_assets.governance.rules import Emergency, TierRule
-from mlops_assets.governance.transitions import LIVE, TRANSITIONS, State, Transition, Verb
+from mlops_assets.governance.spec import Approval, Decision, Duty, Needed, Override, Party, Verdict
+from mlops_assets.governance.transitions import TRANSITIONS, State, Transition, Verb
 from mlops_assets.kernel.errors import Conflict, Forbidden, IntegrityViolation, PlatformError
-from mlops_assets.kernel.fingerprint import Json, fingerprint
+from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal, Role
 
 LONGEST_NOTE = 2_000
@@ -30,21 +30,6 @@ _REMEDIES = {
 }
 
 
-class Verdict(StrEnum):
-    """What one approver says."""
-
-    APPROVE = "approve"
-    REJECT = "reject"
-
-
-class Duty(StrEnum):
-    """What somebody had to do with what is to be approved; who had any of these decides nothing."""
-
-    AUTHOR = "author"
-    LAUNCHER = "launcher"
-    SUBMITTER = "submitter"
-
-
 class DutiesNotApart(Forbidden):
     """Somebody would decide on their own work, or something that is no person would decide."""
 
@@ -53,120 +38,6 @@ class UnusableNote(PlatformError):
     """A note or a reason is missing, too long or no plain text."""
 
     code: ClassVar[str] = "invalid_request"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Party:
-    """Somebody who had a hand in it."""
-
-    principal: str
-    duty: Duty
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """One approver's word. `capacity` is the role in which it counts, `credential` how they proved who they are."""
-
-    approver: str
-    verdict: Verdict
-    capacity: Role | None
-    note: str
-    credential: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Override:
-    """One of the two people of an emergency override, and why."""
-
-    principal: str
-    reason: str
-    credential: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needed:
-    """What a request still waits for."""
-
-    people: int
-    role: Role | None
-
-    @property
-    def is_nothing(self) -> bool:
-        return self.people == 0
-
-    @property
-    def words(self) -> str:
-        if self.is_nothing:
-            return "nothing"
-        return f"{self.people} more" if self.role is None else f"{self.people} more, {self.role}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """A request to approve `subject` as described by `evidence`, and what was decided so far.
-
-    `round` counts the requests for the same evidence. `due_at` is when a decision should be there, `expires_at` when
-    the request, or the approval, ends. `moved` says which parts of the evidence made it void.
-    """
-
-    id: str
-    subject: str
-    tier: int
-    evidence: Evidence
-    evidence_fingerprint: str
-    round: int
-    quorum: int
-    required_role: Role | None
-    state: State
-    is_override: bool
-    closed_reason: str
-    moved: tuple[str, ...]
-    created_by: str
-    created_at: datetime
-    submitted_by: str | None
-    submitted_at: datetime | None
-    review_started_at: datetime | None
-    decided_at: datetime | None
-    due_at: datetime | None
-    expires_at: datetime | None
-    valid_days: int
-    parties: tuple[Party, ...] = ()
-    decisions: tuple[Decision, ...] = ()
-    overrides: tuple[Override, ...] = ()
-
-    @property
-    def is_live(self) -> bool:
-        """Say whether it is open or approved: whether anything can still come of it."""
-        return self.state in LIVE
-
-    @property
-    def is_intact(self) -> bool:
-        """Say whether the stored evidence is what the request was bound to."""
-        return self.evidence.fingerprint == self.evidence_fingerprint
-
-    @property
-    def fingerprint(self) -> str:
-        """Identify everything that the request says now: the ledger's before and after."""
-        times = (self.submitted_at, self.review_started_at, self.decided_at, self.due_at, self.expires_at)
-        content: dict[str, Json] = {
-            "id": self.id,
-            "evidence": self.evidence_fingerprint,
-            "state": self.state,
-            "is_override": self.is_override,
-            "closed_reason": self.closed_reason,
-            "moved": self.moved,
-            "times": [None if at is None else at.isoformat() for at in times],
-            "parties": sorted([one.principal, one.duty] for one in self.parties),
-            "decisions": sorted([one.approver, one.verdict, one.capacity, one.note] for one in self.decisions),
-            "overrides": sorted([one.principal, one.reason] for one in self.overrides),
-        }
-        return fingerprint(content)
-
-    def duties_of(self, name: str) -> tuple[Duty, ...]:
-        """Say what somebody had to do with what is to be approved."""
-        return tuple(one.duty for one in self.parties if one.principal == name)
 
 
 def draft(
@@ -292,6 +163,8 @@ def override(
 ) -> Approval:
     """Let it through without its quorum: the second person's word approves it for a short time.
 
+    A word counts as long as an override lasts: what one person said of one emergency is not the half of another's.
+
     Raises:
         Forbidden: if they authored, launched or submitted it, or are no person.
         Conflict: if it waits for no decision, its time is over, or they have said so already.
@@ -301,14 +174,24 @@ def override(
     said = _words(reason, what="reason", is_needed=True)
     _require_in_time(approval, at)
     _require_source(approval, Verb.OVERRIDE)
-    if any(one.principal == by.name for one in approval.overrides):
-        raise Conflict(f"{by.name} has already asked to override {approval.subject}; it needs a second person.")
+    if earlier := [one for one in approval.overrides if one.principal == by.name]:
+        raise Conflict(
+            f"{by.name} has already asked to override {approval.subject}, which counted until "
+            f"{earlier[0].at + emergency.lasts:%Y-%m-%d %H:%M} UTC; it needs a second person in that time."
+        )
     own = Override(principal=by.name, reason=said, credential=by.credential, at=at)
     after = replace(approval, overrides=(*approval.overrides, own))
-    if sum(holds(one) for one in approval.overrides) + 1 < PEOPLE_OF_AN_OVERRIDE:
+    if sum(holds(one) for one in still_said(approval.overrides, at=at, lasts=emergency.lasts)) + 1 < (
+        PEOPLE_OF_AN_OVERRIDE
+    ):
         return _moved(after, Verb.OVERRIDE, State.IN_REVIEW)
     approved = _moved(after, Verb.OVERRIDE, State.APPROVED)
     return replace(approved, is_override=True, decided_at=at, expires_at=at + emergency.lasts)
+
+
+def still_said(overrides: Iterable[Override], *, at: datetime, lasts: timedelta) -> list[Override]:
+    """Leave out the words of an override that are as old as an override lasts."""
+    return [one for one in overrides if at - one.at < lasts]
 
 
 def expire(approval: Approval) -> Approval:
@@ -378,7 +261,7 @@ def _require_apart(approval: Approval, by: Principal) -> None:
             f"{by.name} is {_listed(duties, last='and')} of {approval.subject} and can't decide on it. "
             "Ask somebody else."
         )
-    if Role.SERVICE in by.roles:
+    if by.is_service or Role.SERVICE in by.roles:
         raise DutiesNotApart(f"{by.name} is a service; only people decide. Ask somebody who may.")
 
 

@@ -9,8 +9,8 @@ import dagster as dg
 
 from mlops_assets.alerts.alert import Alert, Severity
 from mlops_assets.alerts.service import Alerts
-from mlops_assets.governance.approvals import Approval
 from mlops_assets.governance.reading import Waiting
+from mlops_assets.governance.spec import Approval
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.identity import Principal
 

@@ -11,10 +11,11 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from mlops_assets.governance import rows
-from mlops_assets.governance.approvals import Approval, Decision, Override, has_expired, needed
+from mlops_assets.governance.approvals import has_expired, needed
 from mlops_assets.governance.evidence import Evidence
+from mlops_assets.governance.spec import Approval, Decision, Override
 from mlops_assets.governance.standing import Holds, Standing, judge
-from mlops_assets.governance.transitions import WAITING, State
+from mlops_assets.governance.transitions import LIVE, WAITING, State
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.errors import Conflict, Forbidden, NotFound
 from mlops_assets.kernel.identity import Principal, Role
@@ -89,13 +90,19 @@ class ApprovalReader:
         *,
         state: State | None = None,
         subject: str | None = None,
+        is_live: bool | None = None,
         after: str | None = None,
         limit: int | None = None,
     ) -> list[Approval]:
-        """Return requests, oldest first, optionally of one state or subject, from behind the id `after`."""
+        """Return requests, oldest first, optionally of one state or subject, or those that are live or closed.
+
+        `after` continues a page: only requests behind the one with that id.
+        """
         where: list[sa.ColumnElement[bool]] = []
         if state is not None:
             where.append(approval.c.state == state)
+        if is_live is not None:
+            where.append(approval.c.state.in_([one for one in State if (one in LIVE) == is_live]))
         if subject is not None:
             where.append(approval.c.subject == subject)
         if after is not None:
@@ -150,9 +157,10 @@ class ApprovalReader:
 
     def _roles_now(self, name: str) -> frozenset[Role]:
         try:
-            return self._directory.principal(name).roles
+            found = self._directory.principal(name)
         except (Forbidden, NotFound):
             return frozenset()
+        return frozenset() if found.is_service else found.roles
 
     def roles_of(self, action: str) -> frozenset[Role]:
         alone = {role: Principal(name="anybody", roles=frozenset({role})) for role in Role}

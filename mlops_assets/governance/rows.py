@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mlops_assets.governance.approvals import Approval, Decision, Duty, Override, Party, Verdict
 from mlops_assets.governance.evidence import Evidence
+from mlops_assets.governance.spec import Approval, Decision, Duty, Override, Party, Verdict
 from mlops_assets.governance.transitions import State
 from mlops_assets.kernel.identity import Role
 from mlops_assets.storage.sql.tables import approval, approval_decision, approval_override, approval_party

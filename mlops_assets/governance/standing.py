@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mlops_assets.governance.approvals import (
-    PEOPLE_OF_AN_OVERRIDE,
-    Approval,
-    Decision,
-    Override,
-    Verdict,
-    needed,
-    require_intact,
-)
+from mlops_assets.governance.approvals import PEOPLE_OF_AN_OVERRIDE, needed, require_intact, still_said
 from mlops_assets.governance.evidence import Evidence, moved
+from mlops_assets.governance.spec import Approval, Decision, Override, Verdict
 from mlops_assets.governance.transitions import State
 
 
@@ -95,10 +88,17 @@ def _problems(request: Approval, holds: Holds, *, is_over: bool) -> tuple[str, .
     if is_over:
         return (f"the approval ended on {request.expires_at:%Y-%m-%d %H:%M} UTC",)
     if request.is_override:
-        lost = [one.principal for one in request.overrides if not holds.override(one)]
-        is_enough = len(request.overrides) - len(lost) >= PEOPLE_OF_AN_OVERRIDE
+        said = _said_in_time(request)
+        lost = [one.principal for one in said if not holds.override(one)]
+        is_enough = len(said) - len(lost) >= PEOPLE_OF_AN_OVERRIDE
         return () if is_enough else tuple(f"{name} may no longer override" for name in lost)
     missing = needed(request, holds=holds.decision)
     lost = [one for one in request.decisions if one.verdict is Verdict.APPROVE and not holds.decision(one)]
     said = (f"{one.approver} no longer decides as {one.capacity}" for one in lost)
     return () if missing.is_nothing else (*said, f"it needs {missing.words}")
+
+
+def _said_in_time(request: Approval) -> list[Override]:
+    """Return the words that counted when an override was complete: it lasts from then on as long as they did."""
+    at, until = request.decided_at, request.expires_at
+    return [] if at is None or until is None else still_said(request.overrides, at=at, lasts=until - at)

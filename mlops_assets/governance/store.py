@@ -8,10 +8,11 @@ import sqlalchemy as sa
 
 from mlops_assets.governance import approvals as moves
 from mlops_assets.governance import rows
-from mlops_assets.governance.approvals import Approval, DutiesNotApart, Party, Verdict
+from mlops_assets.governance.approvals import DutiesNotApart
 from mlops_assets.governance.evidence import Evidence, moved
 from mlops_assets.governance.reading import DECIDE, OVERRIDE, Access, ApprovalReader, People, found_in
 from mlops_assets.governance.rules import ApprovalRules
+from mlops_assets.governance.spec import Approval, Party, Verdict
 from mlops_assets.governance.transitions import LIVE, WAITING, State, Verb
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
@@ -309,6 +310,7 @@ class ApprovalStore(ApprovalReader):
             "state_before": None if before is None else before.state,
             "state_after": after.state,
             "moved": list(after.moved),
+            "credential": by.credential,
         }
         self._journal.append(
             connection,

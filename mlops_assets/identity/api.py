@@ -285,14 +285,10 @@ def router(directory: Directory, tokens: TokenStore, access: AccessPolicy, allow
     @routes.patch("/principals/{name}")
     def change_principal(name: Name, asked: PrincipalChange, caller: Principal = admin) -> PrincipalView:
         """Give and take roles until they are those, or let a principal act or act no more."""
-        before, reason = directory.get(name), asked.reason
-        if asked.is_active is not None:
-            move = directory.reactivate if asked.is_active else directory.deactivate
-            return _principal(move(name, by=caller, reason=reason))
-        wanted = frozenset(asked.roles or ())
-        # Roles go first: taking the last admin's is what may be refused.
-        directory.take(name, before.roles - wanted, by=caller, reason=reason)
-        return _principal(directory.grant(name, wanted, by=caller, reason=reason))
+        if asked.is_active is None:
+            return _principal(directory.set_roles(name, asked.roles or (), by=caller, reason=asked.reason))
+        move = directory.reactivate if asked.is_active else directory.deactivate
+        return _principal(move(name, by=caller, reason=asked.reason))
 
     @routes.get("/tokens")
     def list_tokens(
@@ -328,7 +324,7 @@ def router(directory: Directory, tokens: TokenStore, access: AccessPolicy, allow
         caller: Principal = issuer,
         reason: Annotated[str, Query(max_length=500)] = "",
     ) -> Token:
-        """End a token at once; one that has ended stays as it is."""
+        """End a token at once, and the sessions opened with it; one that has ended stays as it is."""
         return _token(tokens.revoke(token_id, by=caller, reason=reason))
 
     return routes

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from mlops_assets.identity import principals
+from mlops_assets.identity import principals, token_rows
 from mlops_assets.identity.principals import (
     DAGSTER,
     Declared,
@@ -49,11 +49,20 @@ class Directory:
         Raises:
             Forbidden: if nobody active has the name.
         """
-        found = self.find(name)
+        with self._database.read() as connection:
+            return self.require_active(connection, name).as_principal(credential=credential)
+
+    def require_active(self, connection: sa.Connection, name: str) -> PrincipalRecord:
+        """Return a principal who may act, as the transaction of `connection` sees it.
+
+        Raises:
+            Forbidden: if nobody active has the name.
+        """
+        found = _find(connection, name)
         if found is None or not found.is_active:
             state = "is deactivated" if found else "is nobody's name"
             raise Forbidden(f"{name!r} {state}, so nothing is done as {name!r}. {_who_adds(name, found)}")
-        return found.as_principal(credential=credential)
+        return found
 
     def principal_of_subject(self, subject: str, *, credential: str) -> Principal:
         """Return whom the issuer means by `subject`.
@@ -84,8 +93,7 @@ class Directory:
     def find(self, name: str) -> PrincipalRecord | None:
         """Return a principal, or None."""
         with self._database.read() as connection:
-            row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().one_or_none()
-        return None if row is None else record_of(_plain(row))
+            return _find(connection, name)
 
     def list(self) -> list[PrincipalRecord]:
         """Return everybody, by name."""
@@ -119,8 +127,18 @@ class Directory:
         """
         return self._move(name, lambda one: principals.take(one, roles, at=self._clock.now()), by=by, reason=reason)
 
+    def set_roles(self, name: str, roles: Collection[Role], *, by: Principal, reason: str = "") -> PrincipalRecord:
+        """Give and take until a principal has exactly these roles: all of it or nothing.
+
+        Raises:
+            Conflict: if no active admin would be left.
+        """
+        return self._change(
+            name, lambda one: principals.set_roles(one, roles, at=self._clock.now()), by=by, reason=reason
+        )
+
     def deactivate(self, name: str, *, by: Principal, reason: str = "") -> PrincipalRecord:
-        """Let a principal act no more. Their tokens stop at once.
+        """Let a principal act no more. Their tokens are revoked: coming back takes new ones.
 
         Raises:
             Conflict: if no active admin would be left.
@@ -130,7 +148,7 @@ class Directory:
         )
 
     def reactivate(self, name: str, *, by: Principal, reason: str = "") -> PrincipalRecord:
-        """Let a principal act again, with the roles and the unexpired tokens they had."""
+        """Let a principal act again, with the roles they had; their tokens stay revoked."""
         return self._move(
             name, lambda one: principals.set_active(one, is_active=True, at=self._clock.now()), by=by, reason=reason
         )
@@ -182,6 +200,15 @@ class Directory:
     def _move(
         self, name: str, move: Callable[[PrincipalRecord], Difference | None], *, by: Principal, reason: str
     ) -> PrincipalRecord:
+        def steps(before: PrincipalRecord) -> Sequence[Difference]:
+            step = move(before)
+            return () if step is None else (step,)
+
+        return self._change(name, steps, by=by, reason=reason)
+
+    def _change(
+        self, name: str, steps_of: Callable[[PrincipalRecord], Sequence[Difference]], *, by: Principal, reason: str
+    ) -> PrincipalRecord:
         with self._database.begin() as connection:
             before = _found(_all(connection), name)
             if before.managed_by is ManagedBy.FILE:
@@ -190,8 +217,8 @@ class Directory:
                     f"{name} is managed by the principals file {file}. Change them there and run "
                     "`mlops principals apply`. Nothing was changed."
                 )
-            step = move(before)
-            return before if step is None else self._save(connection, [step], by=by.name, reason=reason)[-1].after
+            steps = steps_of(before)
+            return self._save(connection, steps, by=by.name, reason=reason)[-1].after if steps else before
 
     def _save(
         self, connection: sa.Connection, steps: Sequence[Difference], *, by: str, reason: str
@@ -206,6 +233,9 @@ class Directory:
                 connection.execute(sa.insert(table).values(row))
             else:
                 connection.execute(sa.update(table).where(table.c.name == step.after.name).values(row))
+            if not step.after.is_active:
+                at = step.after.updated_at
+                token_rows.revoke_those_of(connection, self._journal, step.after.name, by=by, at=at)
         return steps
 
 
@@ -223,6 +253,11 @@ def record_of(row: Mapping[str, Any]) -> PrincipalRecord:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
+
+
+def _find(connection: sa.Connection, name: str) -> PrincipalRecord | None:
+    row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().one_or_none()
+    return None if row is None else record_of(_plain(row))
 
 
 def _plain(row: sa.RowMapping) -> dict[str, Any]:

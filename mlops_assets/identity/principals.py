@@ -95,7 +95,8 @@ class PrincipalRecord:
 
     def as_principal(self, *, scopes: frozenset[str] = EVERY_SCOPE, credential: str = "") -> Principal:
         """Return who acts, with the roles of now."""
-        return Principal(name=self.name, roles=self.roles, scopes=scopes, credential=credential)
+        is_service = self.kind is Kind.SERVICE
+        return Principal(name=self.name, roles=self.roles, scopes=scopes, credential=credential, is_service=is_service)
 
     @property
     def fingerprint(self) -> str:
@@ -172,6 +173,12 @@ def take(before: PrincipalRecord, roles: Collection[Role], *, at: datetime) -> D
     return _step("principal.take", before, after, {"roles": sorted(taken)}) if taken else None
 
 
+def set_roles(before: PrincipalRecord, roles: Collection[Role], *, at: datetime) -> list[Difference]:
+    """Take what is not among the roles, then give what is missing: at most one step each."""
+    wanted = frozenset(roles)
+    return _in_turn(before, lambda one: take(one, one.roles - wanted, at=at), lambda one: grant(one, wanted, at=at))
+
+
 def set_active(before: PrincipalRecord, *, is_active: bool, at: datetime) -> Difference | None:
     """Deactivate or reactivate; None where nothing changes."""
     action = "principal.reactivate" if is_active else "principal.deactivate"
@@ -200,12 +207,17 @@ def differences(
 
 def _brought_to(before: PrincipalRecord, wanted: Declared, *, at: datetime) -> list[Difference]:
     # Roles go before the principal comes back, so that no moment has more than the file says.
-    moves: tuple[Callable[[PrincipalRecord], Difference | None], ...] = (
+    return _in_turn(
+        before,
         lambda one: _edit(one, wanted, at=at),
         lambda one: take(one, one.roles - wanted.roles, at=at),
         lambda one: grant(one, wanted.roles, at=at),
         lambda one: set_active(one, is_active=True, at=at),
     )
+
+
+def _in_turn(before: PrincipalRecord, *moves: Callable[[PrincipalRecord], Difference | None]) -> list[Difference]:
+    """Return the steps that change something, each from where the one before it led."""
     steps: list[Difference] = []
     for move in moves:
         step = move(steps[-1].after if steps else before)

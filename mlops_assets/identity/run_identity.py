@@ -7,6 +7,7 @@ audience, ends after a day, and no other door takes the platform's own signature
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Protocol
 
@@ -88,12 +89,7 @@ class RunIdentity:
             return self._access.require(self._directory.principal(DAGSTER, credential=credential), LAUNCH)
         claims = self._verified(run)
         found = self._directory.principal(str(claims["sub"]), credential=f"run:{run.run_id}")
-        launcher = Principal(
-            name=found.name,
-            roles=found.roles,
-            scopes=frozenset(map(str, claims["scopes"])),
-            credential=found.credential,
-        )
+        launcher = replace(found, scopes=frozenset(map(str, claims["scopes"])))
         return self._access.require(launcher, LAUNCH)
 
     def _verified(self, run: TaggedRun) -> Mapping[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from datetime import datetime
 
 import sqlalchemy as sa
 
+from mlops_assets.identity import token_rows
 from mlops_assets.identity.access import AccessPolicy, is_covered
 from mlops_assets.identity.directory import Directory, record_of
 from mlops_assets.identity.sign_in import Unauthenticated
@@ -21,7 +22,6 @@ from mlops_assets.identity.tokens import (
     new_bearer,
     token_sha256,
 )
-from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.errors import Forbidden, NotFound
 from mlops_assets.kernel.identity import EVERY_SCOPE, Principal
@@ -54,7 +54,7 @@ class TokenStore:
         )
         with self._database.read() as connection:
             row = connection.execute(statement).mappings().one_or_none()
-        token = None if row is None else _token(row)
+        token = None if row is None else token_rows.token_of(row)
         if row is None or token is None or not (token.is_live(self._clock.now()) and row["principal_is_active"]):
             raise Unauthenticated(
                 "The token is not valid: it is unknown, expired or revoked, or its principal is deactivated. "
@@ -62,7 +62,7 @@ class TokenStore:
                 "The operator's is in the file api_token of MLOPS_HOME, and `mlops up` renews it."
             )
         owner = record_of({name: row[f"principal_{name}"] for name in principal.columns.keys()})  # noqa: SIM118
-        return owner.as_principal(scopes=token.scopes, credential=f"token:{token.id}")
+        return owner.as_principal(scopes=token.scopes, credential=token.credential)
 
     def issue(
         self,
@@ -87,7 +87,6 @@ class TokenStore:
                     f"The scope {scope} is more than {by.name} has here: {', '.join(sorted(by.scopes))}. "
                     "A token never gets more than who issues it."
                 )
-        self._directory.principal(name)
         at = self._clock.now()
         bearer = new_bearer()
         token = ApiToken(
@@ -97,10 +96,12 @@ class TokenStore:
             label=checked_label(label),
             issued_at=at,
             issued_by=by.name,
+            issued_with=by.credential,
             expires_at=expiry(days, at=at),
         )
         with self._database.begin() as connection:
-            self._insert(connection, token, token_sha256(bearer), reason=label)
+            self._directory.require_active(connection, name)
+            token_rows.insert(connection, self._journal, token, sha256=token_sha256(bearer), reason=label)
         return IssuedToken(token=token, bearer=bearer)
 
     def open_session(self, bearer: str, *, name: str) -> IssuedToken:
@@ -111,7 +112,7 @@ class TokenStore:
         """
         owner = self.authenticate(bearer)
         parent, at = self.find_bearer(bearer), self._clock.now()
-        if parent is None or owner.name != name or parent.expires_at - parent.issued_at <= SESSION:
+        if parent is None or owner.name != name or parent.is_session:
             raise Unauthenticated("This token opens no session of that principal.")
         new = new_bearer()
         token = ApiToken(
@@ -121,14 +122,20 @@ class TokenStore:
             label="login",
             issued_at=at,
             issued_by=name,
+            issued_with=parent.credential,
+            is_session=True,
             expires_at=min(at + SESSION, parent.expires_at),
         )
         with self._database.begin() as connection:
-            self._insert(connection, token, token_sha256(new), reason=f"login with {parent.id}")
+            if not _is_live(connection, parent.id, at):
+                raise Unauthenticated("That token was revoked just now.")
+            token_rows.insert(
+                connection, self._journal, token, sha256=token_sha256(new), reason=f"login with {parent.id}"
+            )
         return IssuedToken(token=token, bearer=new)
 
     def revoke(self, token_id: str, *, by: Principal, reason: str = "") -> ApiToken:
-        """End a token at once; one that has ended already stays as it is.
+        """End a token at once, and the sessions opened with it; one that has ended already stays as it is.
 
         Raises:
             NotFound: if no token has that id.
@@ -136,8 +143,8 @@ class TokenStore:
         """
         self._require_for(self.get(token_id).principal, by)
         with self._database.begin() as connection:
-            (token,) = _select(connection, table.c.id == token_id)
-            return self._revoke(connection, token, by=by.name, reason=reason)
+            (token,) = token_rows.select(connection, table.c.id == token_id)
+            return token_rows.revoke(connection, self._journal, token, by=by.name, at=self._clock.now(), reason=reason)
 
     def get(self, token_id: str) -> ApiToken:
         """Return what is kept of a token.
@@ -146,7 +153,7 @@ class TokenStore:
             NotFound: if no token has that id.
         """
         with self._database.read() as connection:
-            found = _select(connection, table.c.id == token_id)
+            found = token_rows.select(connection, table.c.id == token_id)
         if not found:
             raise NotFound(kind="token", name=token_id[:80], remedy="`mlops tokens list` shows the ids.")
         return found[0]
@@ -155,12 +162,17 @@ class TokenStore:
         """Return the tokens of a principal or of everybody, oldest first; no secrets, nobody has those."""
         condition = sa.true() if principal_name is None else table.c.principal == principal_name
         with self._database.read() as connection:
-            return _select(connection, condition)
+            return token_rows.select(connection, condition)
+
+    def issuers_of(self, credential: str) -> list[str]:
+        """Name everybody who issued the token of a credential, or the one that it was issued with."""
+        with self._database.read() as connection:
+            return token_rows.issuers_of(connection, credential)
 
     def find_bearer(self, bearer: str) -> ApiToken | None:
         """Return what is kept of the token with that text, live or not."""
         with self._database.read() as connection:
-            found = _select(connection, table.c.sha256 == token_sha256(bearer))
+            found = token_rows.select(connection, table.c.sha256 == token_sha256(bearer))
         return found[0] if found else None
 
     def adopt(self, bearer: str, *, name: str, label: str, reason: str) -> ApiToken:
@@ -176,70 +188,23 @@ class TokenStore:
             label=checked_label(label),
             issued_at=at,
             issued_by=name,
+            issued_with="file",
             expires_at=expiry(DEFAULT_DAYS, at=at),
         )
         with self._database.begin() as connection:
-            if known := _select(connection, table.c.sha256 == token_sha256(bearer)):
+            if known := token_rows.select(connection, table.c.sha256 == token_sha256(bearer)):
                 return known[0]
-            self._insert(connection, token, token_sha256(bearer), reason=reason)
-            for older in _select(connection, sa.and_(table.c.principal == name, table.c.label == label)):
+            token_rows.insert(connection, self._journal, token, sha256=token_sha256(bearer), reason=reason)
+            for older in token_rows.select(connection, sa.and_(table.c.principal == name, table.c.label == label)):
                 if older.id != token.id:
-                    self._revoke(connection, older, by=name, reason=f"replaced by {token.id}")
+                    token_rows.revoke(
+                        connection, self._journal, older, by=name, at=at, reason=f"replaced by {token.id}"
+                    )
         return token
 
     def _require_for(self, name: str, by: Principal) -> None:
         self._access.require(by, "token.issue" if name == by.name else "principal.manage")
 
-    def _insert(self, connection: sa.Connection, token: ApiToken, sha256: str, *, reason: str) -> None:
-        change = Change(
-            actor=token.issued_by,
-            action="token.issue",
-            subject=f"tokens/{token.id}",
-            after=token.fingerprint,
-            reason=reason,
-            details={
-                "principal": token.principal,
-                "scopes": sorted(token.scopes),
-                "expires_at": token.expires_at.isoformat(),
-            },
-        )
-        row = {name: getattr(token, name) for name in ApiToken.__slots__}
-        row |= {"scopes": sorted(token.scopes), "sha256": sha256}
-        seq = self._journal.append(connection, change)
-        connection.execute(sa.insert(table).values({**row, "ledger_seq": seq}))
 
-    def _revoke(self, connection: sa.Connection, token: ApiToken, *, by: str, reason: str) -> ApiToken:
-        if token.revoked_at is not None:
-            return token
-        after = replace(token, revoked_at=self._clock.now())
-        change = Change(
-            actor=by,
-            action="token.revoke",
-            subject=f"tokens/{token.id}",
-            before=token.fingerprint,
-            after=after.fingerprint,
-            reason=reason,
-            details={"principal": token.principal},
-        )
-        seq = self._journal.append(connection, change)
-        values = {"revoked_at": after.revoked_at, "ledger_seq": seq}
-        connection.execute(sa.update(table).where(table.c.id == token.id).values(values))
-        return after
-
-
-def _select(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[ApiToken]:
-    statement = sa.select(table).where(condition).order_by(table.c.issued_at, table.c.id)
-    return [_token(row) for row in connection.execute(statement).mappings()]
-
-
-def _token(row: sa.RowMapping) -> ApiToken:
-    return ApiToken(
-        id=row["id"],
-        principal=row["principal"],
-        scopes=frozenset(row["scopes"]),
-        label=row["label"],
-        issued_at=row["issued_at"],
-        issued_by=row["issued_by"],
-        expires_at=row["expires_at"],
-        revoked_at=row["revoked_at"],
-    )
+def _is_live(connection: sa.Connection, token_id: str, at: datetime) -> bool:
+    return any(one.is_live(at) for one in token_rows.select(connection, table.c.id == token_id))

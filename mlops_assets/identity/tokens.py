@@ -16,7 +16,7 @@ DEFAULT_DAYS = 90
 LONGEST_DAYS = 366
 LONGEST_LABEL = 200
 SESSION = timedelta(hours=8)
-"""How long a sign-in by name lasts; any other token lives a day at least."""
+"""How long a sign-in by name lasts at most."""
 
 _SECRET_BYTES = 32
 _FORM = re.compile(r"mlops_(?P<id>[0-9a-f]{16})_[A-Za-z0-9_-]{43}")
@@ -30,7 +30,10 @@ class InvalidToken(PlatformError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiToken:
-    """What is kept of a token: whose it is, what it may be used for and how long. Never the secret."""
+    """What is kept of a token: whose it is, what it may be used for and how long. Never the secret.
+
+    `issued_with` is the credential that its issuer used, such as another token. A session ends with that one.
+    """
 
     id: str
     principal: str
@@ -38,8 +41,15 @@ class ApiToken:
     label: str
     issued_at: datetime
     issued_by: str
+    issued_with: str
     expires_at: datetime
+    is_session: bool = False
     revoked_at: datetime | None = None
+
+    @property
+    def credential(self) -> str:
+        """What the ledger and decisions say of who acts with it."""
+        return f"token:{self.id}"
 
     def is_live(self, at: datetime) -> bool:
         return self.revoked_at is None and at < self.expires_at

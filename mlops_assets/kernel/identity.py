@@ -28,13 +28,15 @@ class Principal:
     """A person or a service that can be named in the ledger.
 
     `scopes` narrows what the roles allow to some actions (`approval.*`, `platform.read`); `credential` says how they
-    proved who they are (`token:3f9a…`, `oidc:<issuer>`, `run:<id>`) and never holds a secret.
+    proved who they are (`token:3f9a…`, `oidc:<issuer>`, `run:<id>`) and never holds a secret. A service is one whatever
+    its roles are.
     """
 
     name: str
     roles: frozenset[Role]
     scopes: frozenset[str] = EVERY_SCOPE
     credential: str = ""
+    is_service: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.strip():

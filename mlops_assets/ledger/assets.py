@@ -13,7 +13,7 @@ from mlops_assets.ledger.checkpoints import Checkpoints
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.ledger.verification import Verification
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
-from mlops_assets.orchestration.timing import content_freshness, refresh_when_any_input_changes
+from mlops_assets.orchestration.timing import hourly_freshness, refresh_when_any_input_changes
 
 AUDIT_CHECKPOINT = "governance/audit_checkpoint"
 CHECK = "chain_is_intact"
@@ -34,7 +34,7 @@ def checkpoint_definitions(after: str) -> dg.Definitions:
         ),
         metadata=asset_metadata(file=Path(__file__)),
         automation_condition=refresh_when_any_input_changes(),
-        freshness_policy=content_freshness(),
+        freshness_policy=hourly_freshness(),
         check_specs=[
             dg.AssetCheckSpec(
                 CHECK,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from itertools import zip_longest
 from pathlib import Path
 
 from mlops_assets.kernel.errors import Conflict
-from mlops_assets.ledger.checkpoint import Checkpoint, InvalidCheckpoint, Rotation
+from mlops_assets.ledger.checkpoint import Checkpoint, Rotation
 from mlops_assets.ledger.statements import Statements, pretty, read_statements
 from mlops_assets.storage.files import publish_new_file, temporary_file
 from mlops_assets.storage.keys import KeyFolder
@@ -63,15 +62,15 @@ class CheckpointFolder:
         return sorted(file.name for file in self.path.iterdir()) if self.path.is_dir() else []
 
     def _statements(self, names: list[str]) -> Statements:
-        found = read_statements(self.path / name for name in names)
-        named = [name for name in names if _CHECKPOINT.fullmatch(name)]
-        for name, holds in zip_longest(named, (_name_of(one) for one, _ in found.checkpoints)):
-            if name != holds:
-                raise InvalidCheckpoint(
-                    f"{self.path / (name or str(holds))}: it is not the checkpoint that its name says"
-                )
-        roots = list(self._keys.public_keys(PURPOSE).values())
-        return Statements(checkpoints=found.checkpoints, rotations=found.rotations, roots=roots)
+        roots = tuple(self._keys.public_keys(PURPOSE).values())
+        found = Statements(roots=roots)
+        for name in names:
+            said = read_statements([self.path / name])
+            held = [_name_of(one) for one, _ in said.checkpoints]
+            if not said.problems and held != [name] * bool(_CHECKPOINT.fullmatch(name)):
+                said = Statements(problems=(f"{self.path / name}: it is not the checkpoint that its name says",))
+            found = found.and_also(said)
+        return found
 
     def _write(self, name: str, statement: Checkpoint | Rotation) -> bool:
         with temporary_file(self.path) as temporary:

@@ -24,8 +24,8 @@ class BrokenChain(PlatformError):
     def __init__(self, verification: Verification) -> None:
         self.verification = verification
         super().__init__(
-            f"no checkpoint is signed: {verification.problem}. `mlops audit verify` walks the whole ledger; "
-            "docs/runbooks/verify-the-ledger.md says what to do then."
+            f"the ledger does not hold, so no checkpoint is signed: {verification.problem}. "
+            "`mlops audit verify` walks the whole ledger; docs/runbooks/verify-the-ledger.md says what to do then."
         )
 
 

@@ -81,14 +81,11 @@ def verify_export(
         raise NotFound(kind="export", name=str(file), remedy="`mlops audit export FILE` writes one.")
     beside = checkpoint_beside(file)
     files = checkpoint_files or ([beside] if beside.is_file() else [])
-    checkpoints, unreliable = list[Checkpoint](), ""
-    try:
-        checkpoints = read_statements(files).trusted(trusting)
-    except InvalidCheckpoint as error:
-        unreliable = str(error)
+    signed = read_statements(files).sifted(trusting)
     size = file.stat().st_size
     with file.open("rb") as stream:
-        return verify_links(links_of_lines(_told(stream, size, progress)), checkpoints).and_also(unreliable)
+        links = links_of_lines(_told(stream, size, progress))
+        return verify_links(links, signed.checkpoints).and_also(signed.problem)
 
 
 def _signed(checkpoints: Checkpoints) -> Checkpoint | None:

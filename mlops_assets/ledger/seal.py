@@ -133,6 +133,15 @@ def _optional(value: str | None) -> str:
     return "null" if value is None else encode_basestring(value)
 
 
+def instant_of(at: str | datetime) -> datetime:
+    """Return the instant of a row.
+
+    Raises:
+        ValueError: if somebody put something else there.
+    """
+    return datetime.fromisoformat(_instant(at))
+
+
 def _instant(at: str | datetime) -> str:
     if isinstance(at, datetime):
         return at.replace(tzinfo=UTC).isoformat(timespec="microseconds")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,7 +19,7 @@ from mlops_assets.ledger.checkpoint import (
     require_signed,
     trusted_keys,
 )
-from mlops_assets.storage.keys import PublicKey, public_key_of
+from mlops_assets.storage.keys import PublicKey, UnusableKey, public_key_of
 
 BUNDLE = "mlops_assets/ledger.bundle/v1"
 _S = TypeVar("_S", bound=Statement)
@@ -27,47 +27,87 @@ _S = TypeVar("_S", bound=Statement)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statements:
-    """What some files say: checkpoints with the place each was read from, rotations, and the first public key."""
+    """What some files say: checkpoints with the file each was read from, rotations, and the first public key.
 
-    checkpoints: Sequence[tuple[Checkpoint, str]] = ()
-    rotations: Sequence[Rotation] = ()
-    roots: Sequence[PublicKey] = field(default=())
+    `problems` names the files that say nothing usable.
+    """
+
+    checkpoints: tuple[tuple[Checkpoint, Path], ...] = ()
+    rotations: tuple[Rotation, ...] = ()
+    roots: tuple[PublicKey, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    def and_also(self, other: Statements) -> Statements:
+        return Statements(
+            checkpoints=self.checkpoints + other.checkpoints,
+            rotations=self.rotations + other.rotations,
+            roots=self.roots + other.roots,
+            problems=self.problems + other.problems,
+        )
+
+    def sifted(self, given: Iterable[PublicKey] = ()) -> Sifted:
+        """Keep the checkpoints, in order, whose signer leads back to a key given, or to the first; name the others."""
+        keys = trusted_keys(list(given) or self.roots, self.rotations)
+        counting, problems = list[Checkpoint](), list(self.problems)
+        for one, source in self.checkpoints:
+            try:
+                counting.append(require_signed(one, keys, source=str(source)))
+            except InvalidCheckpoint as error:
+                problems.append(str(error))
+        return Sifted(checkpoints=sorted(counting, key=lambda one: one.seq), problem="; ".join(problems))
 
     def trusted(self, given: Iterable[PublicKey] = ()) -> list[Checkpoint]:
-        """Return the checkpoints in order; each must be signed by a key that leads back to one given, or to the first.
+        """Return the checkpoints in order if every one counts.
 
         Raises:
-            InvalidCheckpoint: for the first whose signature does not count.
+            InvalidCheckpoint: naming every file that does not.
         """
-        keys = trusted_keys(list(given) or self.roots, self.rotations)
-        checked = [require_signed(one, keys, source=source) for one, source in self.checkpoints]
-        return sorted(checked, key=lambda one: one.seq)
+        found = self.sifted(given)
+        if found.problem:
+            raise InvalidCheckpoint(found.problem)
+        return found.checkpoints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sifted:
+    """The checkpoints that count, in order, and what is wrong with the files that do not."""
+
+    checkpoints: list[Checkpoint]
+    problem: str
 
 
 def read_statements(files: Iterable[Path]) -> Statements:
-    """Read files of any of the three kinds.
+    """Read files of any of the three kinds; one that says something else is a problem, and the others still count.
 
     Raises:
         NotFound: if a file is not there.
-        InvalidCheckpoint: if one says something else.
     """
-    checkpoints: list[tuple[Checkpoint, str]] = []
-    rotations: list[Rotation] = []
-    roots: list[PublicKey] = []
+    found = Statements()
     for file in files:
-        content = _json_of(file)
-        kind = content.pop("kind", None)
-        if kind == BUNDLE:
-            checkpoints.append((_statement(Checkpoint, content.get("checkpoint"), file), str(file)))
-            rotations += [_statement(Rotation, one, file) for one in content.get("rotations", [])]
-            roots.append(public_key_of(str(content.get("public_key")), source=str(file)))
-        elif kind == Checkpoint.KIND:
-            checkpoints.append((_statement(Checkpoint, content, file), str(file)))
-        elif kind == Rotation.KIND:
-            rotations.append(_statement(Rotation, content, file))
-        else:
-            raise InvalidCheckpoint(f"{file}: kind is {kind!r}, which is no checkpoint or rotation of a ledger")
-    return Statements(checkpoints=checkpoints, rotations=rotations, roots=roots)
+        try:
+            found = found.and_also(_said(file))
+        except (InvalidCheckpoint, UnusableKey) as error:
+            found = found.and_also(Statements(problems=(str(error),)))
+    return found
+
+
+def _said(file: Path) -> Statements:
+    content = _json_of(file)
+    kind = content.pop("kind", None)
+    if kind == Checkpoint.KIND:
+        return Statements(checkpoints=((_statement(Checkpoint, content, file), file),))
+    if kind == Rotation.KIND:
+        return Statements(rotations=(_statement(Rotation, content, file),))
+    if kind != BUNDLE:
+        raise InvalidCheckpoint(f"{file}: kind is {kind!r}, which is no checkpoint or rotation of a ledger")
+    rotations = content.get("rotations")
+    if not isinstance(rotations, list):
+        raise InvalidCheckpoint(f"{file}: its rotations are no list. Take it from a backup.")
+    return Statements(
+        checkpoints=((_statement(Checkpoint, content.get("checkpoint"), file), file),),
+        rotations=tuple(_statement(Rotation, one, file) for one in cast("list[object]", rotations)),
+        roots=(public_key_of(str(content.get("public_key")), source=str(file)),),
+    )
 
 
 def bundle(checkpoint: Checkpoint, rotations: Iterable[Rotation], root: PublicKey) -> bytes:

@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import ClassVar
 
 import sqlalchemy as sa
 
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
+from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.kernel.fingerprint import Json
-from mlops_assets.ledger.checkpoint import Checkpoint, InvalidCheckpoint
+from mlops_assets.ledger.checkpoint import Checkpoint
 from mlops_assets.ledger.checkpoint_folder import CheckpointFolder
 from mlops_assets.ledger.entry import Entry, chain
-from mlops_assets.ledger.seal import Row, line_of_row, link_of_row
+from mlops_assets.ledger.seal import Row, instant_of, line_of_row, link_of_row
+from mlops_assets.ledger.statements import Statements
 from mlops_assets.ledger.verification import BEGINNING, Head, Link, Verification, verify_links
 from mlops_assets.storage.keys import PublicKey
 from mlops_assets.storage.sql.database import Database
@@ -31,11 +34,8 @@ _ANY_ENDING = "*"
 
 # Details and instant as text: a row that somebody damaged must be named, not stop the walk.
 _DETAILS = sa.cast(ledger_entry.c.details, sa.Text).label("details")
-_COLUMNS = tuple(_DETAILS if column.name == "details" else column for column in ledger_entry.columns)
-_RAW = tuple(
-    {"details": _DETAILS, "at": sa.type_coerce(ledger_entry.c.at, sa.Text).label("at")}.get(name, ledger_entry.c[name])
-    for name in Row._fields
-)
+_AT = sa.type_coerce(ledger_entry.c.at, sa.Text).label("at")
+_RAW = tuple({"details": _DETAILS, "at": _AT}.get(name, ledger_entry.c[name]) for name in Row._fields)
 _LAST = sa.select(ledger_entry.c.seq, ledger_entry.c.hash).order_by(ledger_entry.c.seq.desc()).limit(1)
 _APPEND = sa.insert(ledger_entry)
 
@@ -49,6 +49,12 @@ class Wanted:
     subject: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+class DamagedEntry(PlatformError):
+    """A row of the ledger can't be shown as an entry."""
+
+    code: ClassVar[str] = "integrity_violation"
 
 
 class Ledger:
@@ -76,14 +82,11 @@ class Ledger:
         `trusting` names the keys that count instead of the installation's own. A cut behind the last checkpoint and the
         last snapshot does not show.
         """
-        checkpoints, unreliable = list[Checkpoint](), ""
-        try:
-            checkpoints = [] if self._checkpoints is None else self._checkpoints.read().trusted(trusting)
-        except InvalidCheckpoint as error:
-            unreliable = str(error)
+        read = Statements() if self._checkpoints is None else self._checkpoints.read()
+        signed = read.sifted(trusting)
         with self._database.read() as connection:  # before the walk, which ends where the ledger ended when it began
             named = connection.scalar(sa.select(sa.func.max(snapshot.c.ledger_seq))) or 0
-        found = self._walk(checkpoints, BEGINNING, progress).and_also(unreliable)
+        found = self._walk(signed.checkpoints, BEGINNING, progress).and_also(signed.problem)
         if found.is_intact and named > found.entries:
             problem = f"entries after {found.entries} were removed: a published snapshot names entry {named}"
             return replace(found, first_bad=found.entries + 1, problem=problem)
@@ -138,7 +141,7 @@ class Ledger:
 
     def _page(self, wanted: Wanted, low: int, high: int | None, size: int, *, newest_first: bool) -> list[Entry]:
         seq = ledger_entry.c.seq
-        statement = sa.select(*_COLUMNS).where(seq > low).order_by(seq.desc() if newest_first else seq).limit(size)
+        statement = sa.select(*_RAW).where(seq > low).order_by(seq.desc() if newest_first else seq).limit(size)
         if high is not None:
             statement = statement.where(seq <= high)
         for condition in _conditions(wanted, self._database.engine.dialect.name):
@@ -205,7 +208,15 @@ def _begins_with(column: sa.Column[str], prefix: str, dialect: str) -> sa.Column
 
 
 def _entry(row: sa.RowMapping) -> Entry:
-    return Entry(**{**row, "details": _details(row["details"])})
+    try:
+        at = instant_of(row["at"])
+    except ValueError as error:
+        raise DamagedEntry(
+            f"Entry {row['seq']} of the ledger has no time but {str(row['at'])[:40]!r}: somebody changed the database. "
+            f"`mlops audit verify` says what else; `mlops audit log --after {row['seq']}` shows what follows, and "
+            "`mlops audit export` writes everything as it is."
+        ) from error
+    return Entry(**{**row, "at": at, "details": _details(row["details"])})
 
 
 def _details(text: str) -> dict[str, Json]:

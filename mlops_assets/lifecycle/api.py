@@ -243,8 +243,12 @@ class ExperimentPages:
 
         Raises:
             NotFound: naming the experiments there are.
+            TrackingUnavailable: if MLflow does not answer.
         """
-        client = self.tracking.client()
+        with self.tracking.reading() as client:
+            return self._shown(client, name)
+
+    def _shown(self, client: MlflowClient, name: str) -> Experiment:
         found = client.get_experiment_by_name(_MODELS + name) or client.get_experiment_by_name(name)
         if found is None:
             all_names = [one.name.removeprefix(_MODELS) for one in client.search_experiments(max_results=100)]

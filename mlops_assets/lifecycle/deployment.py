@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mlops_assets.governance.approvals import Approval
 from mlops_assets.governance.evidence import Evidence
+from mlops_assets.governance.spec import Approval
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock

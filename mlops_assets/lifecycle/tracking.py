@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
+from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.kernel.fingerprint import Json, canonical_json
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import tracked_run
@@ -32,6 +34,17 @@ FINGERPRINT_TAG = "mlops.fingerprint"
 _PREPARE_TIMEOUT_SECONDS = 120
 _PARAMETER_LENGTH = 6_000
 _DIGEST_LENGTH = 36
+
+
+class TrackingUnavailable(PlatformError):
+    """MLflow does not answer. Its address stays out of the message: it may hold a password."""
+
+    code: ClassVar[str] = "store_unavailable"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"MLflow does not answer ({kind}). Start it, or correct MLOPS_MLFLOW_TRACKING_URI, and ask again."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +130,25 @@ class Tracking:
         if not self._is_prepared:
             self.prepare()
         return self._connect()
+
+    @contextmanager
+    def reading(self) -> Iterator[MlflowClient]:
+        """Lend MLflow's client for questions.
+
+        Raises:
+            TrackingUnavailable: if MLflow does not answer.
+        """
+        from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
+        from mlflow.exceptions import MlflowException
+
+        # Its own defaults keep somebody who waits for a page for minutes. They hold for the whole process.
+        for variable, value in ((MLFLOW_HTTP_REQUEST_MAX_RETRIES, 1), (MLFLOW_HTTP_REQUEST_TIMEOUT, 10)):
+            if not variable.is_set():
+                variable.set(value)
+        try:
+            yield self.client()
+        except (MlflowException, OSError, sqlite3.Error, SQLAlchemyError) as error:
+            raise TrackingUnavailable(type(error).__name__) from error
 
     @contextmanager
     def run(

@@ -27,7 +27,13 @@ from mlops_assets.rest.document import describe_everywhere
 from mlops_assets.rest.explorer import DOCUMENT, explorer_router
 from mlops_assets.rest.gate import Doors, Entrance, Gatekeeper, allowed, let_through
 from mlops_assets.rest.headers import SecurityHeaders
-from mlops_assets.rest.health import API_VERSION, health_router, readiness_router
+from mlops_assets.rest.health import (
+    API_VERSION,
+    READY,
+    health_router,
+    readiness_router,
+    readiness_without_sign_in,
+)
 from mlops_assets.rest.idempotency import Idempotency
 from mlops_assets.rest.limits import WellFormed
 from mlops_assets.rest.pages import pages_router
@@ -79,6 +85,7 @@ def create_app(services: ServiceFactory, *, log: TextIO | None = None) -> FastAP
         doors=doors,
         principal_of=services.sign_in.principal_of,
         access=services.access,
+        without_database={READY: lambda: readiness_without_sign_in(services)},
     )
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog, clock=services.clock, stream=log or sys.stdout)
@@ -97,7 +104,7 @@ def _mount_everything(app: FastAPI, doors: Doors, services: ServiceFactory) -> N
             is_canonical = prefix == prefixes[0]
             app.include_router(routes, prefix=prefix, dependencies=guards, include_in_schema=is_canonical)
 
-    mount(explorer_router(), "", entrance=Entrance.OPEN)
+    mount(explorer_router(lambda: app.openapi()), "", entrance=Entrance.OPEN)
     mount(health_router(), "", entrance=Entrance.OPEN)
     mount(readiness_router(services), "")
     mount(pages_router(services.reports), "", entrance=Entrance.BROWSER)

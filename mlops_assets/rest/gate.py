@@ -7,7 +7,7 @@ for `platform.read`. A route that writes and declares none stops the application
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -22,6 +22,7 @@ from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -156,16 +157,29 @@ class Gatekeeper:
     """Asks every caller who they are and whether they may, before the body is read, and notes the answers."""
 
     def __init__(
-        self, app: ASGIApp, *, doors: Doors, principal_of: Callable[[str], Principal], access: AccessPolicy
+        self,
+        app: ASGIApp,
+        *,
+        doors: Doors,
+        principal_of: Callable[[str], Principal],
+        access: AccessPolicy,
+        without_database: Mapping[str, Callable[[], Response]],
     ) -> None:
+        """Keep the parts; `without_database` answers, by address, what can be said while nobody can sign in."""
         self._app, self._doors, self._principal_of, self._access = app, doors, principal_of, access
+        self._without_database = without_database
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
                 await self._look(scope)
-            except (PlatformError, SQLAlchemyError) as error:
+            except PlatformError as error:
                 await problem(error)(scope, receive, send)
+                return
+            except SQLAlchemyError as error:
+                answer = self._without_database.get(scope["path"])
+                response = problem(error) if answer is None else await run_in_threadpool(answer)
+                await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -33,7 +33,9 @@ class WellFormed:
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         """Return the whole body: too large by its declared length is refused at once, otherwise as it arrives."""
         declared = headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > self._limit_bytes:
+        # Longer than the limit's digits is larger than the limit, and may be longer than Python reads.
+        digits = declared.lstrip("0") if declared.isdecimal() else declared
+        if not declared.isdecimal() or len(digits) > len(str(self._limit_bytes)) or int(declared) > self._limit_bytes:
             raise BodyTooLarge(self._limit_bytes)
         body = await read_body(receive, self._limit_bytes)
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -122,6 +122,10 @@ def test_a_receiver_says_when_to_come_back():
     [
         (None, None),
         ("120", 120),
+        ("9" * 4_000, 10**6),
+        ("9" * 5_000, None),
+        (f"Mon, 05 Jan {'9' * 20} 12:05:00 GMT", None),
+        (f"Mon, 05 Jan 2026 12:05:00 +{'9' * 20}", None),
         ("Mon, 05 Jan 2026 12:05:00 GMT", 300),
         ("Mon, 05 Jan 2026 11:00:00 GMT", 0),
         ("Mon, 05 Jan 2026 12:05:00 -0000", 300),

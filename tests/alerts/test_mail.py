@@ -232,7 +232,11 @@ def test_the_server_says_whether_to_try_again(answer: str, kind: type[DeliveryFa
         ({"risk@example.com": "550 unknown"}, PermanentFailure, "SMTP 550: 1 of 2 receivers refused, risk@example.com"),
         ({"risk@example.com": "450 busy"}, TemporaryFailure, "SMTP 450: 1 of 2"),
         ({RECEIVERS[0]: "550 unknown", RECEIVERS[1]: "450 busy"}, TemporaryFailure, "SMTP 450: 2 of 2"),
-        (dict.fromkeys(RECEIVERS, "550 unknown"), PermanentFailure, "SMTP 550: 2 of 2"),
+        (
+            dict.fromkeys(RECEIVERS, "550 unknown"),
+            PermanentFailure,
+            f"2 of 2 receivers refused, {', '.join(RECEIVERS)}",
+        ),
     ],
 )
 def test_a_refused_receiver_is_named(refused: dict[str, str], kind: type[DeliveryFailure], said: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from mlops_assets.kernel.clock import SystemClock
 from mlops_assets.kernel.identity import Role
@@ -35,6 +36,15 @@ def test_the_queue_says_what_is_needed_and_show_says_everything(mlops):
     assert (table.code, table.err) == (0, "")
 
 
+@pytest.mark.usefixtures("services")
+def test_the_list_shows_what_is_closed_only_if_asked_for(mlops):
+    (waiting,) = mlops("approvals", "list", "--json").json
+    assert mlops("approvals", "reject", waiting["id"], "--note", "no skill").code == 0
+    assert mlops("approvals", "list", "--json").json == []
+    for asked in (["--all"], ["--state", "rejected"]):
+        assert [one["id"] for one in mlops("approvals", "list", *asked, "--json").json] == [waiting["id"]]
+
+
 def test_review_override_and_revoke_move_the_request(mlops, services: Services, monkeypatch: pytest.MonkeyPatch):
     (waiting,) = mlops("approvals", "queue", "--json").json
     assert mlops("approvals", "review", waiting["id"], "--json").json["state"] == "in_review"
@@ -46,6 +56,23 @@ def test_review_override_and_revoke_move_the_request(mlops, services: Services, 
     assert mlops("approvals", "revoke", waiting["id"], "--reason", "over", "--json").json["state"] == "revoked"
     assert services.checkpoints.latest() is not None
     assert services.ledger.verify().is_intact
+
+
+def test_show_says_who_issued_the_token_that_decided(mlops, services: Services, monkeypatch: pytest.MonkeyPatch):
+    """An admin who had a hand in the work can issue a token in ann's name: nothing prevents it, and this tells it."""
+    (waiting,) = mlops("approvals", "queue", "--json").json
+    approved = mlops("approvals", "approve", waiting["id"], "--json")
+    assert approved.code == 0
+    (token,) = services.tokens.list("ann")
+    (decision,) = mlops("approvals", "show", waiting["id"], "--json").json["decisions"]
+    assert (decision["credential"], decision["issued_by"]) == (token.credential, ["local-operator"])
+    (entry,) = services.ledger.entries(action="approval.approve")
+    assert entry.details["credential"] == token.credential
+    with services.database.begin() as connection:
+        party = {"id": services.approvals.find(waiting["id"]).id}
+        connection.execute(sa.text("INSERT INTO approval_party VALUES (:id, 'local-operator', 'launcher')"), party)
+    (decision,) = mlops("approvals", "show", waiting["id"], "--json").json["decisions"]
+    assert decision["issued_by"] == ["local-operator (launcher)"]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from mlops_assets.alerts.alert import Alert, Severity
 from mlops_assets.evaluation.report import Kpi, SealedReport
-from mlops_assets.governance.approvals import Verdict
 from mlops_assets.governance.evidence import Evidence, Part, PartKind
+from mlops_assets.governance.spec import Verdict
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.fingerprint import canonical_json, fingerprint

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mlops_assets.governance.approvals import Verdict
+from mlops_assets.governance.spec import Verdict
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.errors import Conflict
 from mlops_assets.kernel.identity import Role

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from mlops_assets.governance.approvals import Approval
+from mlops_assets.governance.spec import Approval
 from tests.governance.worlds import Desk
 
 DECISION = (

@@ -19,7 +19,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mlops_assets.governance.approvals import Approval, UnusableNote, Verdict
+from mlops_assets.governance.approvals import UnusableNote
+from mlops_assets.governance.spec import Approval, Verdict
 from mlops_assets.kernel.errors import Conflict, Forbidden
 from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.storage.sql.database import Database
@@ -38,6 +39,7 @@ PEOPLE = {
     "dagster": {"service"},
 }
 DECIDING = {"compliance", "mlops", "quant"}
+EMERGENCY = timedelta(hours=24)
 LIVE = {"draft", "submitted", "in_review", "approved"}
 
 # Weighted, so that most runs reach approvals: what is refused at once teaches little.
@@ -59,7 +61,8 @@ class Request:
     expires: datetime | None = None
     yeas: dict[str, str] = field(default_factory=dict)
     spoke: set[str] = field(default_factory=set)
-    overriders: set[str] = field(default_factory=set)
+    overriders: dict[str, datetime] = field(default_factory=dict)
+    overridden_by: set[str] = field(default_factory=set)
     is_override: bool = False
 
 
@@ -135,7 +138,7 @@ class Approvals(RuleBasedStateMachine):
         if same and same[-1].state not in {"expired", "revoked"}:
             one = same[-1]
             new = {("aron", "author"), (by, "launcher")} - one.parties
-            new = {(name, duty) for name, duty in new if name not in one.spoke | one.overriders}
+            new = {(name, duty) for name, duty in new if name not in one.spoke | set(one.overriders)}
             if new and one.state in {"draft", "submitted", "in_review"}:
                 one.parties |= new
                 self.entries += 1
@@ -226,10 +229,12 @@ class Approvals(RuleBasedStateMachine):
             return
         if one.state == "submitted":
             self._move(one, "in_review")
-        held = [name for name in one.overriders if self.now_roles.get(name, set()) & DECIDING]
-        one.overriders.add(by)
+        in_time = {name for name, at in one.overriders.items() if self.desk.clock.at - at < EMERGENCY}
+        held = [name for name in in_time if self.now_roles.get(name, set()) & DECIDING]
+        one.overriders[by] = self.desk.clock.at
         if held:
-            one.is_override, one.expires = True, self.desk.clock.at + timedelta(hours=24)
+            one.is_override, one.expires = True, self.desk.clock.at + EMERGENCY
+            one.overridden_by = {*in_time, by}
         self._move(one, "approved" if held else "in_review")
 
     @rule(subject=subjects, age=ages, by=anybody)
@@ -353,7 +358,7 @@ class Approvals(RuleBasedStateMachine):
 
     def _stands(self, one: Request) -> bool:
         if one.is_override:
-            return sum(bool(self.now_roles.get(name, set()) & DECIDING) for name in one.overriders) >= 2
+            return sum(bool(self.now_roles.get(name, set()) & DECIDING) for name in one.overridden_by) >= 2
         return self._has_quorum(one)
 
     def _is_over(self, one: Request) -> bool:

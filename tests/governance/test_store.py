@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from mlops_assets.governance.approvals import Approval, Duty, Party, UnusableNote
+from mlops_assets.governance.approvals import UnusableNote
+from mlops_assets.governance.spec import Approval, Duty, Party
 from mlops_assets.governance.transitions import State
 from mlops_assets.kernel.errors import Conflict, Forbidden, IntegrityViolation, NotFound
 from mlops_assets.kernel.identity import Principal, Role
@@ -103,6 +105,25 @@ def test_a_service_never_decides_whatever_roles_it_has(desk: Desk):
     robot = desk.people.named("robot", Role.SERVICE, Role.COMPLIANCE)
     with pytest.raises(Forbidden, match="only people decide"):
         desk.approve(request, robot)
+
+
+def test_a_service_with_the_roles_of_a_person_alone_decides_nothing_either(desk: Desk):
+    request = desk.request()
+    bot = replace(desk.people.named("bot", Role.COMPLIANCE), is_service=True)
+    for attempt in (
+        lambda: desk.approve(request, bot),
+        lambda: desk.reject(request, bot),
+        lambda: desk.store.override(request.id, by=bot, reason="now"),
+    ):
+        with pytest.raises(Forbidden, match="only people decide"):
+            attempt()
+
+
+def test_a_verdict_ends_when_its_approver_becomes_a_service(desk: Desk):
+    request = desk.request()
+    desk.approve(request, desk.ben)
+    desk.people.services.add("ben")
+    assert desk.approve(request, desk.cho).state is State.IN_REVIEW
 
 
 def test_roles_and_scopes_are_asked_before_anything_else(desk: Desk):
@@ -277,13 +298,28 @@ def test_somebody_deactivated_after_signing_in_decides_nothing(desk: Desk):
             attempt()
 
 
+def test_the_first_voice_of_an_override_counts_no_longer_than_an_override_lasts(desk: Desk):
+    request = desk.request()
+    desk.store.override(request.id, by=desk.ben, reason="the feed is down")
+    desk.clock.pass_by(hours=24)
+    assert desk.store.override(request.id, by=desk.cho, reason="and again").state is State.IN_REVIEW
+    with pytest.raises(Conflict, match="counted until 2026-01-06 12:00 UTC"):
+        desk.store.override(request.id, by=desk.ben, reason="still")
+    desk.clock.pass_by(hours=24, seconds=-1)
+    approved = desk.store.override(request.id, by=desk.ana, reason="the feed is still down")
+    assert (approved.state, approved.is_override) == (State.APPROVED, True)
+    assert desk.store.standing(SUBJECT, evidence()).is_approved
+    del desk.people.roles["ana"]
+    assert desk.store.standing(SUBJECT, evidence()).words == "ana may no longer override"
+
+
 def test_an_override_takes_two_people_lasts_a_day_and_is_marked(desk: Desk):
     request = desk.request(tier=1)
     with pytest.raises(UnusableNote, match="Give a reason"):
         desk.store.override(request.id, by=desk.ben, reason="")
     first = desk.store.override(request.id, by=desk.ben, reason="the feed is down")
     assert (first.state, first.is_override) == (State.IN_REVIEW, False)
-    with pytest.raises(Conflict, match="second person"):
+    with pytest.raises(Conflict, match="counted until 2026-01-06 12:00 UTC; it needs a second person"):
         desk.store.override(request.id, by=desk.ben, reason="again")
     second = desk.store.override(request.id, by=desk.cho, reason="so it is")
     assert (second.state, second.is_override, second.expires_at) == (State.APPROVED, True, NOW + timedelta(hours=24))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from itertools import product
 
@@ -11,16 +10,16 @@ import sqlalchemy as sa
 
 from mlops_assets.governance.transitions import LIVE, TRANSITIONS, State, Verb, state_diagram
 from mlops_assets.storage.sql.database import Database
+from mlops_assets.storage.sql.migrations import governance_guards
 from mlops_assets.storage.sql.tables import approval
 from tests.governance.worlds import NOW
 
-MIGRATION = importlib.import_module("mlops_assets.storage.sql.migrations.versions.0004_governance")
 MOVES = {(one.source.value, one.target.value) for one in TRANSITIONS if one.source is not one.target}
 
 
 def test_the_table_is_that_of_the_issue():
     """draft → submitted → in_review → approved | rejected → expired | revoked"""
-    assert set(MIGRATION.MOVES) == MOVES
+    assert set(governance_guards.MOVES) == MOVES
     assert {State.REJECTED, State.EXPIRED, State.REVOKED} == set(State) - LIVE
     assert {one.target for one in TRANSITIONS if one.verb is Verb.SUBMIT} == {State.SUBMITTED}
 

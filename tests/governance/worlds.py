@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mlops_assets import catalog
-from mlops_assets.governance.approvals import Approval, Verdict
 from mlops_assets.governance.evidence import Evidence, Part, PartKind
 from mlops_assets.governance.rules import load_approval_rules
+from mlops_assets.governance.spec import Approval, Verdict
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.identity.access import load_access
 from mlops_assets.kernel.errors import Forbidden
@@ -43,6 +43,7 @@ class People:
     """Who there is, by name; somebody deactivated is not there."""
 
     roles: dict[str, frozenset[Role]] = field(default_factory=dict)
+    services: set[str] = field(default_factory=set)
 
     def named(self, name: str, *roles: Role) -> Principal:
         self.roles[name] = frozenset(roles)
@@ -51,7 +52,7 @@ class People:
     def principal(self, name: str) -> Principal:
         if name not in self.roles:
             raise Forbidden(f"{name!r} is nobody's name")
-        return Principal(name=name, roles=self.roles[name])
+        return Principal(name=name, roles=self.roles[name], is_service=name in self.services)
 
 
 @dataclass

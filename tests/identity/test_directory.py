@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from mlops_assets.identity.directory import Directory
 from mlops_assets.identity.principals import Declared, InvalidPrincipal, Kind
+from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.errors import Conflict, Forbidden, InvalidDeclaration, NotFound
 from mlops_assets.kernel.identity import Role
 from tests.identity.house import House, house_in
@@ -41,6 +44,27 @@ def test_a_principal_gets_and_loses_roles_and_the_ledger_tells_it(house: House):
         ("principal.take", ["quant"], ""),
     ]
     assert [one.before for one in entries[1:]] == [one.after for one in entries[:-1]]
+
+
+def test_roles_are_set_as_a_whole_or_not_at_all(house: House):
+    """Once these were two transactions: a failure in between left somebody without any role."""
+
+    class Full:
+        """A journal that takes no grants any more."""
+
+        def append(self, connection: sa.Connection, change: Change) -> int:
+            if change.action == "principal.grant":
+                raise OSError("the disk is full")
+            return house.ledger.append(connection, change)
+
+    house.add("kim", Role.QUANT)
+    before = house.actions()
+    with pytest.raises(OSError, match="full"):
+        Directory(house.database, Full(), house.clock).set_roles("kim", [Role.MLOPS], by=house.root)
+    assert (house.directory.get("kim").roles, house.actions()) == ({Role.QUANT}, before)
+    house.directory.set_roles("kim", [Role.MLOPS], by=house.root)
+    assert house.directory.get("kim").roles == {Role.MLOPS}
+    assert house.actions()[-2:] == ["principal.take", "principal.grant"]
 
 
 def test_what_changes_nothing_leaves_no_entry(house: House):

@@ -105,6 +105,9 @@ class Work(RuleBasedStateMachine):
         else:
             call(*arguments, by=by)
             self.people[name] = after
+            if verb == "deactivate":
+                ended = {bearer: one for bearer, one in self.issued.items() if one.owner == name}
+                self.issued |= {bearer: replace(one, is_revoked=True) for bearer, one in ended.items()}
 
     @rule(target=tokens, name=NAMES, scopes=SCOPES, days=st.integers(1, 5))
     def issue(self, name: str, scopes: frozenset[str], days: int):

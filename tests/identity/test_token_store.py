@@ -68,6 +68,58 @@ def test_a_token_that_would_live_for_ever_or_never_is_not_issued(house: House, d
     assert house.tokens.list() == []
 
 
+def test_whoever_comes_back_comes_back_without_their_tokens(house: House):
+    """A token may be why somebody was deactivated. Each one that ends has its entry."""
+    kim = house.add("kim", Role.QUANT)
+    issued = house.tokens.issue("kim", by=kim)
+    session = house.tokens.open_session(issued.bearer, name="kim")
+    old = house.tokens.issue("kim", by=kim, days=1)
+    house.clock.move(days=2)
+    house.directory.deactivate("kim", by=house.root, reason="laptop stolen")
+    house.directory.reactivate("kim", by=house.root)
+    for one in (issued, session, old):
+        refused(house, one.bearer)
+    assert [one.subject for one in house.ledger.entries(action="token.revoke")] == [f"tokens/{issued.token.id}"]
+    assert [one.reason for one in house.ledger.entries(action="token.revoke")] == ["kim is deactivated"]
+
+
+def test_sessions_end_with_the_token_that_opened_them(house: House):
+    kim = house.add("kim", Role.QUANT)
+    issued, other = house.tokens.issue("kim", by=kim), house.tokens.issue("kim", by=kim)
+    session, kept = (house.tokens.open_session(one.bearer, name="kim") for one in (issued, other))
+    house.tokens.revoke(issued.token.id, by=house.root, reason="lost")
+    refused(house, session.bearer)
+    assert house.tokens.authenticate(kept.bearer).name == "kim"
+    ended = [(one.subject, one.actor) for one in house.ledger.entries(action="token.revoke")]
+    assert ended == [(f"tokens/{session.token.id}", "operator"), (f"tokens/{issued.token.id}", "operator")]
+    house.directory.deactivate("kim", by=house.root)
+    refused(house, kept.bearer)
+    assert len(list(house.ledger.entries(action="token.revoke"))) == 4
+
+
+def test_it_is_told_who_has_held_a_secret_of_somebody(house: House):
+    """An admin issues kim's first token; that kim renews it does not make it kim's alone."""
+    house.add("kim", Role.QUANT)
+    first = house.tokens.issue(
+        "kim", by=house.tokens.authenticate(house.tokens.issue("operator", by=house.root).bearer)
+    )
+    renewed = house.tokens.issue("kim", by=house.tokens.authenticate(first.bearer))
+    session = house.tokens.open_session(renewed.bearer, name="kim")
+    for one in (renewed, session):
+        assert house.tokens.issuers_of(one.token.credential) == ["kim", "operator"]
+    assert house.tokens.issuers_of(first.token.credential) == ["operator"]
+    assert house.tokens.issuers_of("oidc:https://issuer.example") == []
+
+
+def test_an_error_of_the_database_shows_no_value(house: House):
+    issued = house.tokens.issue("operator", by=house.root)
+    sha256 = hashlib.sha256(issued.bearer.encode()).hexdigest()
+    with pytest.raises(sa.exc.IntegrityError) as caught, house.database.begin() as connection:
+        connection.execute(sa.insert(api_token).values(id="a", sha256=sha256))
+    assert sha256 not in str(caught.value)
+    assert sha256 not in repr(caught.value)
+
+
 def test_a_refusal_says_the_same_of_every_token_that_is_not_valid(house: House):
     ann, kim = house.add("ann", Role.QUANT), house.add("kim", Role.QUANT)
     revoked, expired = house.tokens.issue("ann", by=ann), house.tokens.issue("ann", by=ann, days=1)

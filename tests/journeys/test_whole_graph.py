@@ -13,7 +13,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from mlops_assets.governance.approvals import State, Verdict
+from mlops_assets.governance.spec import Verdict
+from mlops_assets.governance.transitions import State
 from mlops_assets.graph import build_defs
 from mlops_assets.identity.principals import Declared, Kind
 from mlops_assets.kernel.identity import Role

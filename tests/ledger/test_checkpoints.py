@@ -17,7 +17,7 @@ from mlops_assets.kernel.fingerprint import canonical_json
 from mlops_assets.ledger.checkpoint import Checkpoint, InvalidCheckpoint, Rotation, trusted_keys
 from mlops_assets.ledger.checkpoint_folder import CheckpointFolder
 from mlops_assets.ledger.checkpoints import BrokenChain, Checkpoints
-from mlops_assets.ledger.store import Ledger
+from mlops_assets.ledger.store import DamagedEntry, Ledger
 from mlops_assets.storage.keys import KeyFolder
 from mlops_assets.storage.sql.database import Database
 from tests.ledger.chains import AT, KEY, append, checkpoint_at, entries
@@ -198,6 +198,29 @@ def test_a_torn_checkpoint_is_a_problem_and_the_walk_goes_on(house: House, conte
     found = house.ledger.verify()
     assert found.first_bad == 2
     assert "000000000003.json: not JSON" in found.problem or "not a JSON object" in found.problem
+
+
+def test_every_bad_file_is_named_and_the_good_ones_still_count(house: House):
+    for _ in range(4):
+        house.append()
+        house.checkpoints.sign()
+    (house.signed / "000000000002.json").write_text("{")
+    (house.signed / "000000000003.json").write_bytes((house.signed / "000000000001.json").read_bytes())
+    (house.signed / "000000000009.json").write_text(json.dumps({"kind": "nothing"}))
+    house.tamper("DELETE FROM ledger_entry WHERE seq = 4")
+    found = house.ledger.verify()
+    assert (found.first_bad, found.checkpoints, found.vouched) == (4, 1, 1)
+    for number in (2, 3, 9):
+        assert f"{number:012d}.json: " in found.problem
+    assert "entries after 3 were removed" in found.problem
+
+
+def test_a_damaged_time_is_named_with_its_entry_and_what_to_do(house: House):
+    house.append(3)
+    house.tamper("UPDATE ledger_entry SET at = 'yesterday' WHERE seq = 2")
+    with pytest.raises(DamagedEntry, match=r"Entry 2 .*'yesterday'.*mlops audit verify.*--after 2"):
+        list(house.ledger.entries())
+    assert [one.seq for one in house.ledger.entries(after_seq=2)] == [3]
 
 
 def test_what_a_killed_signer_left_is_no_checkpoint(house: House):

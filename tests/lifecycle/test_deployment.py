@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.governance.approvals import Approval, State, Verdict
+from mlops_assets.governance.spec import Approval, Verdict
 from mlops_assets.governance.store import ApprovalStore
+from mlops_assets.governance.transitions import State
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.errors import Forbidden
 from mlops_assets.kernel.identity import Principal, Role

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from mlops_assets.lifecycle.tracking import RunKey, Tracking
+from mlops_assets.lifecycle.tracking import RunKey, Tracking, TrackingUnavailable
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import tracked_run
+from tests.alerts.worlds import closed_port
 from tests.lifecycle.worlds import stores
 
 KEY = RunKey(asset="models/signal_classifier", root_run_id="root-1")
@@ -26,6 +27,25 @@ def _track(home: Path, start, results) -> None:
     start.wait()
     with tracking.run(KEY, experiment=EXPERIMENT, tags={}) as run:
         results.put(run.id)
+
+
+def test_questions_to_an_mlflow_that_does_not_answer_name_no_address(tmp_path: Path):
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 100)
+    with (
+        pytest.raises(TrackingUnavailable, match="MLOPS_MLFLOW_TRACKING_URI") as refused,
+        _tracking(tmp_path).reading(),
+    ):
+        pytest.fail("nothing is lent")
+    assert "mlflow.db" not in str(refused.value)
+
+
+def test_a_server_that_is_gone_is_told_within_seconds(tmp_path: Path):
+    with closed_port() as port:
+        gone = Tracking(
+            Database(f"sqlite:///{tmp_path / 'platform.db'}"), uri=f"http://127.0.0.1:{port}", artifacts=tmp_path
+        )
+        with pytest.raises(TrackingUnavailable, match="does not answer"), gone.reading() as client:
+            client.get_experiment_by_name(EXPERIMENT)
 
 
 @pytest.mark.slow

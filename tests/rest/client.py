@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -116,8 +117,9 @@ class EmptyMlflow:
 class QuietTracking:
     """Stands in for MLflow where a test does not look at it."""
 
-    def client(self) -> EmptyMlflow:
-        return EmptyMlflow()
+    @contextmanager
+    def reading(self) -> Iterator[EmptyMlflow]:
+        yield EmptyMlflow()
 
     def project_version(self, **_: Any) -> str:
         return "1"

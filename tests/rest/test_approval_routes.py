@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.governance.approvals import Approval
 from mlops_assets.governance.evidence import Evidence, Part, PartKind
+from mlops_assets.governance.spec import Approval
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.identity import Role
 from mlops_assets.rest.app import create_app

@@ -40,6 +40,18 @@ def test_a_name_and_a_token_give_a_token_for_hours(api: Api, services: Services)
     assert issued.subject == f"tokens/{session.id}"
 
 
+def test_all_roles_change_together_or_none(api: Api, services: Services):
+    ada = api.as_("ada")
+    changed = ada.ask("PATCH", "/api/v1/principals/mo", json={"roles": ["quant", "viewer"], "reason": "moved desk"})
+    assert changed.json()["roles"] == ["quant", "viewer"]
+    told = [one.action for one in services.ledger.entries(subject="principals/mo")]
+    assert told == ["principal.add", "principal.take", "principal.grant"]
+    services.directory.take("local-operator", [Role.ADMIN], by=services.directory.principal("ada"))
+    refused = ada.ask("PATCH", "/api/v1/principals/ada", json={"roles": ["viewer"]})
+    assert refused.status_code == 409
+    assert services.directory.get("ada").roles == {Role.ADMIN}
+
+
 def test_the_session_has_the_tokens_scopes_and_ends_with_it(tmp_path: Path, clock: FixedClock):
     moving = MovingClock(clock.at)
     services = with_people(services_in(tmp_path, moving))

@@ -39,6 +39,12 @@ def test_a_body_that_says_it_is_too_large_is_refused():
     assert "1000 bytes" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("declared", ["9" * 5_000, "00000000000001001", "-1", "1e3", ""])
+def test_a_length_that_no_body_may_have_is_refused(declared: str):
+    answer = echo().ask("POST", "/echo", content=b"{}", headers={"content-length": declared})
+    assert answer.status_code == 413
+
+
 def test_a_body_that_does_not_say_how_large_it_is_is_cut_off():
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(10_000):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import re
+
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
@@ -100,14 +105,25 @@ def test_another_origin_is_told_nothing(api: Api):
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_the_explorer_may_run_its_own_script_only(api: Api):
+def test_the_page_of_the_routes_runs_nothing_and_loads_nothing(api: Api):
     page = api.get("/docs")
-    policy = page.headers["content-security-policy"]
+    policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
     assert page.status_code == 200
-    assert "'sha256-" in policy
-    script = next(part for part in policy.split("; ") if part.startswith("script-src"))
-    assert "unsafe-inline" not in script
-    assert "frame-ancestors 'none'" in policy
+    assert (policy["default-src"], policy["frame-ancestors"]) == ("'none'", "'none'")
+    (style,) = re.findall("<style>(.*?)</style>", page.text, re.DOTALL)
+    assert policy["style-src"] == f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}'"
+    assert not re.findall(r"<(?:script|link|img|iframe|form|base)|\son\w+=|(?:src|href)=\"[^#/]", page.text)
+
+
+def test_the_page_of_the_routes_lists_every_route_and_model(api: Api):
+    page, document = html.unescape(api.get("/docs").text), api.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert f"<code>{method.upper()} {path}</code>" in page
+            assert operation.get("x-action", "nobody is asked") in page
+    names = set(re.findall('<details id="([^"]+)">', page))
+    assert names == set(document["components"]["schemas"])
+    assert set(re.findall('href="#([^"]+)"', page)) <= names
 
 
 def test_a_database_that_refuses_is_a_conflict_and_one_that_is_gone_503(services: Services):

@@ -9,9 +9,10 @@ import pytest
 
 from mlops_assets.evaluation.report import build_record, seal
 from mlops_assets.kernel.errors import IntegrityViolation
+from mlops_assets.lifecycle.tracking import Tracking
 from mlops_assets.rest.pages import CONTENT_SECURITY_POLICY
 from tests.evaluation.reports import EXPLAINED, SCENARIO, contenders
-from tests.rest.client import Api, Services, publish, request_deployment, seal_report
+from tests.rest.client import Api, Services, api_over, publish, request_deployment, seal_report
 
 NAN = float("nan")
 DATASET = {
@@ -217,8 +218,10 @@ def test_ready_says_which_store_does_not_answer(api: Api, services: Services):
     database = services.settings.home / "platform.db"
     database.rename(database.with_suffix(".gone"))
     answer = api.get("/ready")
-    assert answer.status_code == 503
-    assert "The database does not answer" in answer.json()["detail"]  # nor who is asking: the tokens are in it
+    # Nor does it say who is asking: the tokens are in it. So nobody learns more than which store it is.
+    expected = {"catalogue": "ok", "database": "unavailable", "snapshots": "unavailable", "disk": "ok"}
+    assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "checks": expected})
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_ready_names_each_store_that_does_not_answer(api: Api, services: Services):
@@ -228,6 +231,14 @@ def test_ready_names_each_store_that_does_not_answer(api: Api, services: Service
     assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
     assert answer.json()["checks"]["catalogue"] == "IntegrityViolation: a file: expected SHA-256 1, found 2. Mend it."
     assert answer.json()["checks"]["database"] == "ok"
+
+
+def test_an_experiment_of_an_mlflow_that_is_gone_is_503(services: Services):
+    (services.settings.home / "mlflow.db").write_bytes(b"no database at all" * 100)
+    uri = f"sqlite:///{services.settings.home / 'mlflow.db'}"
+    services.__dict__["tracking"] = Tracking(services.database, uri=uri, artifacts=services.settings.home)
+    answer = api_over(services).get("/api/v1/ml/lifecycle/experiments/signal_classifier")
+    assert (answer.status_code, "MLflow does not answer" in answer.json()["detail"]) == (503, True)
 
 
 def test_a_route_over_a_database_that_is_gone_is_503(api: Api, services: Services):

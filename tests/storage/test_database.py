@@ -12,6 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from mlops_assets.governance import rows
 from mlops_assets.kernel.clock import SystemClock
 from mlops_assets.kernel.fingerprint import file_sha256
 from mlops_assets.ledger.store import Ledger
@@ -115,6 +116,43 @@ def test_snapshots_of_the_first_schema_are_read_after_the_migration(tmp_path: Pa
     old = store.head("market/bars")
     assert (old.details, old.files[0].first_at) == ({}, None)
     assert store.read(old)["value"].to_pylist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("in_review", "revoked"), ("approved", "revoked"), ("rejected", "rejected"), ("expired", "expired")],
+)
+def test_requests_of_the_first_schema_are_kept_and_none_stays_open(tmp_path: Path, before: str, after: str):
+    """What was bound as a whole becomes a part; an item without evidence does not make the rest unreadable."""
+    database = Database(f"sqlite:///{tmp_path / 'old.db'}")
+    evidence = '{"items": [{"name": "report", "evidence": null, "note": "none yet"}]}'
+    with database.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.execute(
+            sa.text(
+                "INSERT INTO approval VALUES ('a', 's', 'bound', 1, :evidence, :state, 2, 'ana', "
+                "'2024-05-01 00:00:00.000000', '2024-05-15 00:00:00.000000')"
+            ),
+            {"evidence": evidence, "state": before},
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO approval_decision VALUES ('a', 'ben', 'approve', 'fine', '2024-05-02 00:00:00.000000')"
+            )
+        )
+    database.migrate()
+    with database.read() as connection:
+        (found,) = rows.select(connection)
+    assert (found.state, found.is_intact, found.submitted_by) == (after, True, "ana")
+    assert [(part.name, part.fingerprint) for part in found.evidence.parts] == [
+        ("everything, as it was bound before parts", "bound"),
+        ("report", "none"),
+    ]
+    assert [(one.approver, one.verdict, one.note) for one in found.decisions] == [("ben", "approve", "fine")]
+    with pytest.raises(sa.exc.IntegrityError, match="does not move that way"), database.begin() as connection:
+        connection.execute(sa.text("UPDATE approval SET state = 'in_review'"))
 
 
 def write_parquet(folder: Path) -> str:

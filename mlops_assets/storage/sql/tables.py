@@ -253,6 +253,8 @@ api_token = sa.Table(
     sa.Column("label", sa.String(200), nullable=False),
     sa.Column("issued_at", UtcDateTime, nullable=False),
     sa.Column("issued_by", sa.String(200), nullable=False),
+    sa.Column("issued_with", sa.String(200), nullable=False),
+    sa.Column("is_session", sa.Boolean, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=False),
     sa.Column("revoked_at", UtcDateTime),
     sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),

@@ -8,6 +8,12 @@ from typing import Literal
 
 from alembic import op
 
+_HIDDEN_KEY = {
+    "INSERT": ("EXISTS (SELECT 1 FROM {table} o WHERE o.rowid = NEW.rowid)", "{table} holds this row already"),
+    "UPDATE": ("NEW.rowid <> OLD.rowid", "a row of {table} keeps its place"),
+}
+"""Rows of SQLite have a second key, and REPLACE removes the row that holds it without a trigger of DELETE."""
+
 _AS_CONSTRAINT = "USING ERRCODE = 'integrity_constraint_violation'"
 
 Condition = tuple[str, str]
@@ -43,6 +49,8 @@ def create(guard: Guard) -> None:
         )
         op.execute(f"CREATE TRIGGER {guard.trigger} {event} EXECUTE FUNCTION {guard.trigger}()")
     else:
+        if guard.refuses and guard.operation in _HIDDEN_KEY:
+            refuses = (*refuses, tuple(words.format(table=guard.table) for words in _HIDDEN_KEY[guard.operation]))
         body = " ".join(f"SELECT RAISE(ABORT, '{_quoted(why)}') WHERE {when};" for when, why in refuses)
         op.execute(f"CREATE TRIGGER {guard.trigger} {event} BEGIN {body} END")
 
@@ -67,10 +75,6 @@ def refuses_another(table: str, *keys: Sequence[str]) -> Guard:
     taken = " OR ".join(f"EXISTS (SELECT 1 FROM {table} o WHERE {one})" for one in same)
     refusal = (taken, f"{table} holds this row already and is never written over")
     return Guard(table=table, operation="INSERT", name="refuses_another", refuses=(refusal,))
-
-
-def _raise(why: str) -> str:
-    return f"RAISE EXCEPTION '{_quoted(why)}' {_AS_CONSTRAINT};"
 
 
 def _quoted(words: str) -> str:

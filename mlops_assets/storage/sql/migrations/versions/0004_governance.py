@@ -7,188 +7,22 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.storage.sql import tables
-from mlops_assets.storage.sql.migrations.triggers import Guard, create, refuse_truncation, refuses_another
+from mlops_assets.storage.sql.migrations.governance_guards import GUARDS
+from mlops_assets.storage.sql.migrations.triggers import create, refuse_truncation
 
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+_WHOLE = "everything, as it was bound before parts"
 _ENDED = "asked for before an approval was bound part by part; ask again"
-
-MOVES = (
-    ("draft", "submitted"),
-    ("draft", "revoked"),
-    ("submitted", "in_review"),
-    ("submitted", "expired"),
-    ("submitted", "revoked"),
-    ("in_review", "approved"),
-    ("in_review", "rejected"),
-    ("in_review", "expired"),
-    ("in_review", "revoked"),
-    ("approved", "expired"),
-    ("approved", "revoked"),
-)
-"""The moves that the database lets through: those of governance/approvals.py, which a test compares."""
 
 _NEVER_EMPTIED = (
     *("ledger_entry", "feature_release", "look_ahead_certificate", "principal", "api_token", "alert"),
     *("approval", "approval_party", "approval_decision", "approval_override"),
-)
-
-_FIXED = (
-    *("id", "subject", "tier", "evidence_fingerprint", "round", "quorum", "created_by", "created_at", "valid_days"),
-    "required_role",
-)
-_IS_PARTY = (
-    "EXISTS (SELECT 1 FROM approval_party p WHERE p.approval_id = NEW.approval_id AND p.principal = NEW.{column})"
-)
-_OF_APPROVAL = "(SELECT a.{column} FROM approval a WHERE a.id = NEW.approval_id)"
-_NULL_SAFE = "(NEW.{0} <> OLD.{0} OR (NEW.{0} IS NULL) <> (OLD.{0} IS NULL))"
-_YEAS = (
-    "(SELECT count(*) FROM approval_decision d WHERE d.approval_id = NEW.id AND d.verdict = 'approve' "
-    "AND d.evidence_fingerprint = NEW.evidence_fingerprint{more})"
-)
-_OVERRIDES = (
-    "(SELECT count(*) FROM approval_override o WHERE o.approval_id = NEW.id "
-    "AND o.evidence_fingerprint = NEW.evidence_fingerprint)"
-)
-_BY_A_MOVE = (
-    *("is_override", "closed_reason", "submitted_by", "submitted_at", "review_started_at", "decided_at", "due_at"),
-    "expires_at",
-)
-_AS_TEXT = "CAST(NEW.{0} AS TEXT) <> CAST(OLD.{0} AS TEXT)"
-_ALLOWED = " OR ".join(f"(OLD.state = '{old}' AND NEW.state = '{new}')" for old, new in MOVES)
-
-GUARDS = (
-    Guard(
-        table="ledger_entry",
-        operation="INSERT",
-        name="continues",
-        refuses=(
-            (
-                "NEW.seq <> (SELECT coalesce(max(e.seq), 0) + 1 FROM ledger_entry e)",
-                "an entry of the ledger follows the last one",
-            ),
-            (
-                "NEW.previous_hash <> coalesce((SELECT e.hash FROM ledger_entry e ORDER BY e.seq DESC LIMIT 1), "
-                f"'{'0' * 64}')",
-                "an entry of the ledger names the hash of the last one",
-            ),
-        ),
-    ),
-    refuses_another("ledger_entry", ["seq"], ["hash"]),
-    refuses_another("feature_release", ["view", "version"]),
-    refuses_another("look_ahead_certificate", ["ledger_seq"]),
-    refuses_another("approval", ["id"], ["subject", "evidence_fingerprint", "round"]),
-    refuses_another("approval_decision", ["approval_id", "approver"]),
-    refuses_another("approval_override", ["approval_id", "principal"]),
-    refuses_another("api_token", ["id"], ["sha256"]),
-    Guard(
-        table="approval",
-        operation="INSERT",
-        name="begins_as_draft",
-        refuses=(("NEW.state <> 'draft' OR NEW.quorum < 1", "an approval begins as a draft with a quorum"),),
-    ),
-    Guard(
-        table="approval",
-        operation="UPDATE",
-        name="moves",
-        refuses=(
-            (
-                " OR ".join((*(_NULL_SAFE.format(name) for name in _FIXED), _AS_TEXT.format("evidence"))),
-                "what an approval is bound to never changes",
-            ),
-            (
-                "NEW.state = OLD.state AND ("
-                + " OR ".join((*(_NULL_SAFE.format(name) for name in _BY_A_MOVE), _AS_TEXT.format("moved")))
-                + ")",
-                "an approval changes only by a move",
-            ),
-            ("OLD.is_override AND NOT NEW.is_override", "an emergency override stays one"),
-            (f"NEW.state <> OLD.state AND NOT ({_ALLOWED})", "an approval does not move that way"),
-            (
-                "NEW.state = 'approved' AND OLD.state <> 'approved' AND NOT NEW.is_override AND ("
-                f"{_YEAS.format(more='')} < NEW.quorum OR EXISTS (SELECT 1 FROM approval_decision d "
-                "WHERE d.approval_id = NEW.id AND d.verdict = 'reject') OR (NEW.required_role IS NOT NULL AND "
-                f"{_YEAS.format(more=' AND d.capacity = NEW.required_role')} = 0))",
-                "an approval needs its quorum, its required role and no rejection",
-            ),
-            (
-                f"NEW.is_override AND NOT OLD.is_override AND (NEW.state <> 'approved' OR {_OVERRIDES} < 2)",
-                "an emergency override needs two people",
-            ),
-        ),
-    ),
-    Guard(
-        table="approval_party",
-        operation="INSERT",
-        name="has_not_decided",
-        refuses=(
-            (
-                "EXISTS (SELECT 1 FROM approval_decision d WHERE d.approval_id = NEW.approval_id "
-                "AND d.approver = NEW.principal)",
-                "somebody who decided can't become an author",
-            ),
-        ),
-    ),
-    Guard(
-        table="approval_decision",
-        operation="INSERT",
-        name="keeps_duties_apart",
-        refuses=(
-            (
-                _IS_PARTY.format(column="approver"),
-                "nobody approves what they authored, launched or submitted",
-            ),
-            (_OF_APPROVAL.format(column="state") + " <> 'in_review'", "the approval is not in review"),
-            (
-                _OF_APPROVAL.format(column="evidence_fingerprint") + " <> NEW.evidence_fingerprint",
-                "the decision is about other evidence",
-            ),
-        ),
-    ),
-    Guard(
-        table="approval_override",
-        operation="INSERT",
-        name="keeps_duties_apart",
-        refuses=(
-            (
-                _IS_PARTY.format(column="principal"),
-                "nobody overrides for what they authored, launched or submitted",
-            ),
-            (
-                _OF_APPROVAL.format(column="state") + " NOT IN ('submitted', 'in_review')",
-                "the approval waits for no decision",
-            ),
-            (
-                _OF_APPROVAL.format(column="evidence_fingerprint") + " <> NEW.evidence_fingerprint",
-                "the override is about other evidence",
-            ),
-        ),
-    ),
-    *(
-        Guard(table=table, operation=operation, name=f"refuses_{operation.lower()}", refuses=())
-        for table in ("approval_party", "approval_decision", "approval_override")
-        for operation in ("UPDATE", "DELETE")
-    ),
-    Guard(table="approval", operation="DELETE", name="refuses_delete", refuses=()),
-    Guard(table="principal", operation="DELETE", name="refuses_delete", refuses=()),
-    Guard(table="api_token", operation="DELETE", name="refuses_delete", refuses=()),
-    Guard(table="alert", operation="DELETE", name="refuses_delete", refuses=()),
-    Guard(
-        table="api_token",
-        operation="UPDATE",
-        name="is_only_revoked",
-        refuses=(
-            (
-                "OLD.revoked_at IS NOT NULL OR NEW.sha256 <> OLD.sha256 OR NEW.principal <> OLD.principal "
-                "OR NEW.expires_at <> OLD.expires_at OR CAST(NEW.scopes AS TEXT) <> CAST(OLD.scopes AS TEXT)",
-                "a token can only be revoked, once",
-            ),
-        ),
-    ),
 )
 
 
@@ -347,6 +181,8 @@ def _make_tables() -> None:
         sa.Column("label", sa.String(length=200), nullable=False),
         sa.Column("issued_at", tables.UtcDateTime(), nullable=False),
         sa.Column("issued_by", sa.String(length=200), nullable=False),
+        sa.Column("issued_with", sa.String(length=200), nullable=False),
+        sa.Column("is_session", sa.Boolean(), nullable=False),
         sa.Column("expires_at", tables.UtcDateTime(), nullable=False),
         sa.Column("revoked_at", tables.UtcDateTime(), nullable=True),
         sa.Column("ledger_seq", sa.Integer(), nullable=False),
@@ -366,13 +202,15 @@ def downgrade() -> None:
 
 def _earlier(connection: sa.Connection) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the requests and decisions of the first schema; what was open or approved has to be asked for again."""
+    found = connection.execute(sa.text("SELECT * FROM approval")).all()
+    evidence = {row.id: _in_parts(row) for row in found}
     requests = [
         {
             "id": row.id,
             "subject": row.subject,
             "tier": 1,
-            "evidence": _in_parts(row.evidence if isinstance(row.evidence, dict) else json.loads(row.evidence)),
-            "evidence_fingerprint": row.evidence_fingerprint,
+            "evidence": evidence[row.id],
+            "evidence_fingerprint": fingerprint(evidence[row.id]),
             "round": row.round,
             "quorum": row.quorum,
             "required_role": None,
@@ -390,7 +228,7 @@ def _earlier(connection: sa.Connection) -> tuple[list[dict[str, Any]], list[dict
             "expires_at": _instant(row.expires_at),
             "valid_days": 1,
         }
-        for row in connection.execute(sa.text("SELECT * FROM approval")).all()
+        for row in found
     ]
     digests = {one["id"]: one["evidence_fingerprint"] for one in requests}
     decisions = [
@@ -409,13 +247,15 @@ def _earlier(connection: sa.Connection) -> tuple[list[dict[str, Any]], list[dict
     return requests, decisions
 
 
-def _in_parts(evidence: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "parts": [
-            {"name": item["name"], "kind": "subject", "fingerprint": item["evidence"] or "", "note": item["note"]}
-            for item in evidence.get("items", [])
-        ]
-    }
+def _in_parts(row: sa.Row[Any]) -> dict[str, Any]:
+    """Return the evidence as parts by name; what it was bound to as a whole stays in sight as one of them."""
+    evidence = row.evidence if isinstance(row.evidence, dict) else json.loads(row.evidence)
+    whole = {"name": _WHOLE, "kind": "subject", "fingerprint": row.evidence_fingerprint, "note": ""}
+    items = [
+        {"name": item["name"], "kind": "subject", "fingerprint": item["evidence"] or "none", "note": item["note"]}
+        for item in evidence.get("items", [])
+    ]
+    return {"parts": sorted([whole, *items], key=lambda part: part["name"])}
 
 
 def _instant(stored: str | datetime) -> datetime:
