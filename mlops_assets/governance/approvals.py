@@ -238,6 +238,21 @@ def require_intact(approval: Approval) -> None:
         )
 
 
+def require_on_record(approval: Approval, recorded: str | None) -> None:
+    """Refuse to act on an approval that came about without the ledger knowing.
+
+    Raises:
+        IntegrityViolation: if the ledger's newest entry of it, whose fingerprint is `recorded`, says something else.
+    """
+    if approval.fingerprint != recorded:
+        raise IntegrityViolation(
+            what=f"approval {approval.id[:12]} ({approval.subject}), compared with the ledger",
+            expected=recorded or "an entry of the ledger",
+            found=approval.fingerprint,
+            remedy="Run `mlops audit verify`, find out who changed the database, revoke it and ask again.",
+        )
+
+
 def _moved(approval: Approval, verb: Verb, target: State) -> Approval:
     _require_source(approval, verb)
     if Transition(approval.state, verb, target) not in TRANSITIONS:

@@ -173,7 +173,14 @@ class ApprovalReader:
         requests = rows.select(
             connection, approval.c.subject == subject, order=(approval.c.round, approval.c.created_at)
         )
-        return judge(subject, evidence, requests, holds=self.holds, has_expired=self.is_over)
+        return judge(
+            subject,
+            evidence,
+            requests,
+            holds=self.holds,
+            has_expired=self.is_over,
+            recorded=lambda one: rows.recorded_fingerprint(connection, one),
+        )
 
 
 def found_in(connection: sa.Connection, approval_id: str) -> Approval:

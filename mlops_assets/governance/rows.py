@@ -12,7 +12,7 @@ from mlops_assets.governance.evidence import Evidence
 from mlops_assets.governance.spec import Approval, Decision, Duty, Override, Party, Verdict
 from mlops_assets.governance.transitions import State
 from mlops_assets.kernel.identity import Role
-from mlops_assets.storage.sql.tables import approval, approval_decision, approval_override, approval_party
+from mlops_assets.storage.sql.tables import approval, approval_decision, approval_override, approval_party, ledger_entry
 
 _BOUND = (
     *("id", "subject", "tier", "evidence_fingerprint", "round", "quorum", "required_role", "created_by", "created_at"),
@@ -41,6 +41,20 @@ def update(connection: sa.Connection, request: Approval) -> None:
     values: dict[str, Any] = {name: getattr(request, name) for name in _MOVING}
     values["moved"] = list(request.moved)
     connection.execute(sa.update(approval).where(approval.c.id == request.id).values(values))
+
+
+def recorded_fingerprint(connection: sa.Connection, request: Approval) -> str | None:
+    """Return the fingerprint that the newest ledger entry of a request says it has, or None if there is no entry."""
+    entries = (
+        sa.select(ledger_entry.c.after)
+        .where(
+            ledger_entry.c.subject == request.subject,
+            ledger_entry.c.action.startswith("approval."),
+            ledger_entry.c.details["approval"].as_string() == request.id,
+        )
+        .order_by(ledger_entry.c.seq.desc())
+    )
+    return connection.scalar(entries.limit(1))
 
 
 def add_parties(connection: sa.Connection, approval_id: str, parties: Iterable[Party]) -> None:

@@ -131,8 +131,13 @@ class Approval:
             "moved": self.moved,
             "times": [None if at is None else at.isoformat() for at in times],
             "parties": sorted([one.principal, one.duty] for one in self.parties),
-            "decisions": sorted([one.approver, one.verdict, one.capacity, one.note] for one in self.decisions),
-            "overrides": sorted([one.principal, one.reason] for one in self.overrides),
+            "decisions": sorted(
+                [one.approver, one.verdict, one.capacity, one.note, one.credential, one.at.isoformat()]
+                for one in self.decisions
+            ),
+            "overrides": sorted(
+                [one.principal, one.reason, one.credential, one.at.isoformat()] for one in self.overrides
+            ),
         }
         return fingerprint(content)
 

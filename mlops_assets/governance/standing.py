@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mlops_assets.governance.approvals import PEOPLE_OF_AN_OVERRIDE, needed, require_intact, still_said
+from mlops_assets.governance.approvals import (
+    PEOPLE_OF_AN_OVERRIDE,
+    needed,
+    require_intact,
+    require_on_record,
+    still_said,
+)
 from mlops_assets.governance.evidence import Evidence, moved
 from mlops_assets.governance.spec import Approval, Decision, Override, Verdict
 from mlops_assets.governance.transitions import State
@@ -54,16 +60,22 @@ def judge(
     *,
     holds: Holds,
     has_expired: Callable[[Approval], bool],
+    recorded: Callable[[Approval], str | None],
 ) -> Standing:
     """Judge a subject by all its requests, oldest first.
 
+    Args:
+        recorded: the fingerprint that the ledger's newest entry of a request gives it.
+
     Raises:
-        IntegrityViolation: if the evidence stored with an approval is not what it was bound to.
+        IntegrityViolation: if the evidence stored with an approval is not what it was bound to, or if the approval
+            is not what the ledger recorded.
     """
     asked = evidence.fingerprint
     exact = next((one for one in reversed(requests) if one.evidence_fingerprint == asked), None)
     if exact is not None and exact.state is State.APPROVED:
         require_intact(exact)
+        require_on_record(exact, recorded(exact))
     other = next((one for one in reversed(requests) if one.is_live and one.evidence_fingerprint != asked), None)
     if exact is not None and (exact.is_live or other is None):
         problems = _problems(exact, holds, is_over=has_expired(exact))

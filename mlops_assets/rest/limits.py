@@ -39,7 +39,7 @@ class WellFormed:
             raise BodyTooLarge(self._limit_bytes)
         body = await read_body(receive, self._limit_bytes)
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if body and (media_type == "application/json" or media_type.endswith("+json")):
+        if body and (media_type in {"", "application/json"} or media_type.endswith("+json")):
             check_json(body)
         return body
 

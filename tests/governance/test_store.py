@@ -368,6 +368,28 @@ def test_withdrawing_ends_what_is_live_of_the_named_subjects_only(desk: Desk):
 
 
 @pytest.mark.parametrize(
+    "forged",
+    [
+        "UPDATE approval SET state = 'approved', decided_at = submitted_at",
+        "UPDATE approval_decision SET note = 'I have read all of it'",
+        "UPDATE approval_decision SET credential = 'oidc:the-issuer'",
+        "UPDATE approval SET expires_at = '2099-01-01 00:00:00.000000'",
+    ],
+)
+def test_what_the_ledger_did_not_record_counts_for_nothing(desk: Desk, forged: str):
+    open_one, approved = desk.request(subject="reports/open"), desk.request(tier=3, subject="reports/x")
+    desk.approve(approved, desk.cho)
+    assert desk.store.standing("reports/x", evidence()).is_approved
+    with desk.database.begin() as connection:
+        for trigger in connection.scalars(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
+            connection.execute(sa.text(f"DROP TRIGGER {trigger}"))
+        connection.execute(sa.text(forged))
+    subject = open_one.subject if "state" in forged else "reports/x"
+    with pytest.raises(IntegrityViolation, match="compared with the ledger"):
+        desk.store.require_approved(subject, evidence(), by=desk.dagster)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         "UPDATE approval SET evidence = replace(evidence, 'aaaa', 'bbbb')",
