@@ -318,8 +318,9 @@ def checking_environment(home: Path) -> dict[str, str]:
 
 
 def _problem(location: Sequence[int | str], message: str, found: object) -> str:
+    message = message.removeprefix("Value error, ")
     if not location:
-        return message.removeprefix("Value error, ")
+        return message
     name = f"{PREFIX}{str(location[0]).upper()}"
     is_secret = any(word in name for word in ("KEY", "TOKEN", "SECRET", "SLACK", "SMTP", "WEBHOOK"))
     shown = "" if is_secret else f" (found {found!r})"

@@ -51,6 +51,14 @@ def test_the_language_is_that_of_the_locale(monkeypatch: pytest.MonkeyPatch, var
     assert load_settings().locale == locale
 
 
+def test_a_problem_is_worded_for_people(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLOPS_ALERT_WEBHOOK_URL", "http://hooks.example.com/x")
+    monkeypatch.setenv("MLOPS_ALERT_WEBHOOK_SECRET", "abc")
+    with pytest.raises(InvalidSettings, match=r"^MLOPS_ALERT_WEBHOOK_URL: a webhook's address") as raised:
+        load_settings()
+    assert "abc" not in str(raised.value)
+
+
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLOPS_SOURCE_INDEX_SYMBOLS", "SPY, QQQ,")
     assert load_settings().source_index_symbols == ("SPY", "QQQ")

@@ -31,7 +31,7 @@ def list_(
     from mlops_assets.alerts.alert import Severity
     from mlops_assets.kernel.errors import UnknownReference
 
-    known = [one.value for one in Severity]
+    known = list(Severity)
     if severity is not None and severity not in known:
         raise UnknownReference(
             kind="severity", name=severity, known=known, asked_by="mlops alerts list", field="--severity"

@@ -30,7 +30,7 @@ class UnknownReference(PlatformError):
     code: ClassVar[str] = "unknown_reference"
 
     def __init__(self, *, kind: str, name: str, known: Iterable[str], asked_by: str, field: str = "") -> None:
-        self.kind, self.name, self.known = kind, name, sorted(known)
+        self.kind, self.name, self.known = kind, name, sorted(str(one) for one in known)  # an enum shows its value
         self.near = near_misses(name, self.known)
         where = f"{asked_by}: field {field!r}" if field else asked_by
         hint = f"did you mean {' or '.join(map(repr, self.near))}?" if self.near else f"known: {_listed(self.known)}"

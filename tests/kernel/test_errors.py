@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from mlops_assets.kernel.errors import MissingColumns, UnknownReference
+from mlops_assets.kernel.identity import Role
 
 
 def test_an_unknown_reference_offers_the_near_miss():
@@ -15,6 +16,11 @@ def test_an_unknown_reference_offers_the_near_miss():
 def test_without_a_near_miss_everything_known_is_listed():
     error = UnknownReference(kind="strategy", name="xyz", known=["b", "a"], asked_by="a.yaml")
     assert str(error) == "a.yaml: no strategy is called 'xyz'; known: a, b"
+
+
+def test_members_of_an_enum_are_offered_by_their_values():
+    error = UnknownReference(kind="role", name="complience", known=Role, asked_by="mlops principals add")
+    assert str(error) == "mlops principals add: no role is called 'complience'; did you mean 'compliance'?"
 
 
 def test_missing_columns_say_what_is_there():
