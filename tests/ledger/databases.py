@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def postgres_program(name: str) -> str | None:
 
 
 def has_postgres() -> bool:
-    return all(postgres_program(name) for name in ("initdb", "postgres"))
+    return all(postgres_program(name) for name in ("initdb", "postgres")) and (_owner() is None or _is_user(_USER))
 
 
 @contextmanager
@@ -30,30 +31,41 @@ def postgres_cluster() -> Iterator[str]:
     """Start a cluster of its own on a free port of this machine and yield its URL; nothing of it stays."""
     with tempfile.TemporaryDirectory(prefix="mlops_pg_") as folder:
         data = Path(folder) / "data"
-        if os.geteuid() == 0:  # the server refuses to run as root
-            shutil.chown(folder, _USER, _USER)
+        if owner := _owner():
+            shutil.chown(folder, owner)
         Path(folder).chmod(0o755)
-        initdb = [postgres_program("initdb"), "-D", str(data), "-U", "mlops", "-A", "trust", "-E", "UTF8", "--no-sync"]
-        subprocess.run(_as_owner(initdb), check=True, capture_output=True, cwd="/", timeout=120)
+        initdb = [_program("initdb"), "-D", str(data), "-U", "mlops", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(initdb, check=True, capture_output=True, cwd="/", timeout=120, user=_owner())
         port = _free_port()
         options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-c", "fsync=off"]
         server = subprocess.Popen(
-            _as_owner([postgres_program("postgres"), *options]),
+            [_program("postgres"), *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
+            user=_owner(),
         )
         try:
             _wait(port, server)
             yield f"postgresql+psycopg://mlops@127.0.0.1:{port}/postgres"
         finally:
-            server.terminate()  # runuser hands the signal on
+            server.terminate()
             server.wait(timeout=60)
 
 
-def _as_owner(command: Sequence[str | None]) -> list[str]:
-    words = [str(word) for word in command]
-    return ["runuser", "-u", _USER, "--", *words] if os.geteuid() == 0 else words
+def _owner() -> str | None:
+    """Return whom the server runs as: it refuses to run as root."""
+    return _USER if os.geteuid() == 0 else None
+
+
+def _is_user(name: str) -> bool:
+    return any(one.pw_name == name for one in pwd.getpwall())
+
+
+def _program(name: str) -> str:
+    found = postgres_program(name)
+    assert found is not None, f"{name} is not installed"
+    return found
 
 
 def _free_port() -> int:
