@@ -66,6 +66,17 @@ class Alert:
             raise ValueError(f"alert {self.key} needs a summary")
         object.__setattr__(self, "summary", summary)
 
+    def as_json(self) -> dict[str, Json]:
+        """Return what it says, for its identity and for programs that are told."""
+        return {
+            "key": self.key,
+            "kind": self.kind,
+            "severity": self.severity.value,
+            "subject": self.subject,
+            "summary": self.summary,
+            "details": self.details,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
@@ -91,12 +102,7 @@ def identity(alert: Alert, last: Seen | None, at: datetime) -> str:
     """Return the id of a new alert: the fingerprint of what it says, when, and after which one of its key."""
     return fingerprint(
         {
-            "key": alert.key,
-            "kind": alert.kind,
-            "severity": alert.severity.value,
-            "subject": alert.subject,
-            "summary": alert.summary,
-            "details": alert.details,
+            **alert.as_json(),
             "raised_at": at.isoformat(timespec="microseconds"),
             "previous": None if last is None else last.id,
         }

@@ -32,19 +32,10 @@ class Message:
 
 def as_json(message: Message) -> dict[str, Json]:
     """Return the payload for programs: type, time and data, as Standard Webhooks advises."""
-    alert = message.alert
     return {
         "type": "alert.raised",
         "timestamp": message.raised_at.isoformat(timespec="milliseconds"),
-        "data": {
-            "id": message.id,
-            "key": alert.key,
-            "kind": alert.kind,
-            "severity": alert.severity.value,
-            "subject": alert.subject,
-            "summary": alert.summary,
-            "details": alert.details,
-        },
+        "data": {"id": message.id, **message.alert.as_json()},
     }
 
 

@@ -18,7 +18,7 @@ from mlops_assets.features.versions.rollback import older_majors, released_view
 from mlops_assets.kernel.errors import InvalidDeclaration
 from mlops_assets.kernel.python_file import object_in
 from mlops_assets.kernel.semantic_version import parse_version
-from mlops_assets.kernel.strict_yaml import read_mapping
+from mlops_assets.kernel.strict_yaml import read_file
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.prompts.policy import PolicyRule
 from mlops_assets.prompts.spec import PromptVersion
@@ -97,7 +97,7 @@ def _check_name(view: FeatureView) -> None:
 def _mappings(folder: Path, build: Callable[[Mapping[str, Any], Path], D]) -> Iterator[tuple[Path, D]]:
     """Yield what `build` makes of each YAML file of `folder`."""
     for file in _files(folder, "*.yaml"):
-        yield file, build(read_mapping(file.read_text(encoding="utf-8"), file), file)
+        yield file, build(read_file(file, remedy="Save it as UTF-8 that you may read."), file)
 
 
 def _prompts(folder: Path) -> dict[str, tuple[PromptVersion, ...]]:

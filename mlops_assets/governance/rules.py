@@ -15,7 +15,7 @@ from mlops_assets.kernel.declaration import parse_declaration
 from mlops_assets.kernel.errors import InvalidDeclaration
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Role
-from mlops_assets.kernel.strict_yaml import read_mapping
+from mlops_assets.kernel.strict_yaml import read_file
 
 TIERS = (1, 2, 3)
 NEVER_DECIDE = frozenset({Role.SERVICE, Role.VIEWER})
@@ -115,7 +115,7 @@ def load_approval_rules(file: Path) -> ApprovalRules:
         raise InvalidDeclaration(
             file=file, field="(file)", problem="it does not exist", remedy="Say there what each tier needs."
         )
-    content = parse_declaration(_Content, read_mapping(file.read_text(encoding="utf-8"), file), file)
+    content = parse_declaration(_Content, read_file(file, remedy="Restore it from Git."), file)
     declared = sorted(rule.tier for rule in content.tiers)
     if declared != list(TIERS):
         raise InvalidDeclaration(

@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from mlops_assets.kernel.declaration import parse_declaration
 from mlops_assets.kernel.errors import Forbidden, InvalidDeclaration, UnknownReference
 from mlops_assets.kernel.identity import Principal, Role
-from mlops_assets.kernel.strict_yaml import read_mapping
+from mlops_assets.kernel.strict_yaml import read_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +97,9 @@ def load_access(file: Path) -> AccessPolicy:
     Raises:
         InvalidDeclaration: naming file, field and remedy.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidDeclaration(
-            file=file, field="(file)", problem=f"it can't be read: {error}", remedy="Restore it from Git."
-        ) from error
+    content = read_file(file, remedy="Restore it from Git.")
     return AccessPolicy(
-        actions={action: _parsed(action, content, file) for action, content in read_mapping(text, file).items()},
-        file=str(file),
+        actions={action: _parsed(action, rule, file) for action, rule in content.items()}, file=str(file)
     )
 
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from mlops_assets.identity.sign_in import Unauthenticated
 from mlops_assets.identity.token_store import TokenStore
 from mlops_assets.identity.tokens import LONGEST_LABEL, new_bearer
 from mlops_assets.kernel.clock import Clock
+from mlops_assets.storage.files import publish_file, publish_new_file, temporary_text
 
 RENEWED_BEFORE_ITS_END = timedelta(days=30)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43,}")
@@ -48,7 +47,8 @@ class OperatorFile:
         elif known is None or not known.is_live(self._clock.now() + RENEWED_BEFORE_ITS_END):
             renewed = new_bearer()
             # The file first: a crash in between leaves a text that the next start adopts.
-            _replace_token(self._path, renewed)
+            with _token_file(self._path, renewed) as temporary:
+                publish_file(temporary, self._path)
             self._adopt(renewed, operator, reason="the file api_token is renewed")
 
     def _adopt(self, bearer: str, operator: str, *, reason: str) -> None:
@@ -78,7 +78,6 @@ def ensure_token(path: Path) -> str:
 
     Processes that start together agree: the name appears with the whole token behind it, and only once.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:
             if token := path.read_text(encoding="utf-8", errors="replace").strip():
@@ -86,27 +85,12 @@ def ensure_token(path: Path) -> str:
             _remove_empty(path)
         except FileNotFoundError:
             pass
-        with suppress(FileExistsError):
-            _publish(path, new_bearer(), os.link)
+        with _token_file(path, new_bearer()) as temporary:
+            publish_new_file(temporary, path)
 
 
-def _replace_token(path: Path, token: str) -> None:
-    """Give the file another token in one step."""
-    _publish(path, token, os.replace)
-
-
-def _publish(path: Path, token: str, give_name: Callable[[Path, Path], None]) -> None:
-    """Write a token to a temporary file and give it the file's name."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(token + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        give_name(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _token_file(path: Path, token: str) -> AbstractContextManager[Path]:
+    return temporary_text(path.parent, f"{token}\n", mode=0o600)
 
 
 def _remove_empty(path: Path) -> None:

@@ -18,7 +18,7 @@ from mlops_assets.kernel.declaration import parse_declaration
 from mlops_assets.kernel.errors import Conflict, InvalidDeclaration, PlatformError, UnknownReference
 from mlops_assets.kernel.fingerprint import Json, fingerprint
 from mlops_assets.kernel.identity import EVERY_SCOPE, Principal, Role
-from mlops_assets.kernel.strict_yaml import read_mapping
+from mlops_assets.kernel.strict_yaml import read_file
 
 DAGSTER = "dagster"
 """The service that Dagster runs act as when nobody launched them by name."""
@@ -281,16 +281,7 @@ def read_principals(file: Path) -> tuple[Declared, ...]:
     Raises:
         InvalidDeclaration: naming file, field and remedy.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidDeclaration(
-            file=file,
-            field="(file)",
-            problem=f"it can't be read: {error}",
-            remedy="Correct MLOPS_PRINCIPALS_FILE, or the file.",
-        ) from error
-    content = read_mapping(text, file)
+    content = read_file(file, remedy="Correct MLOPS_PRINCIPALS_FILE, or the file.")
     try:
         declared = parse_declaration(_Content, content, file).principals
     except InvalidPrincipal as error:

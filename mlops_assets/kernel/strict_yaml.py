@@ -49,6 +49,19 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def read_file(file: Path, *, remedy: str) -> Mapping[str, Json]:
+    """Return the mapping that a file holds; `remedy` says what to do where it can't be read at all.
+
+    Raises:
+        InvalidDeclaration: if it can't be read, or for what `read_mapping` refuses.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _refusal(file, f"it can't be read: {error}", remedy) from error
+    return read_mapping(text, file)
+
+
 def read_mapping(text: str, file: Path) -> Mapping[str, Json]:
     """Return the mapping that `text` holds.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mlops_assets.ledger.checkpoint import Checkpoint
-from mlops_assets.ledger.entry import GENESIS_HASH, Entry
+from mlops_assets.ledger.entry import GENESIS_HASH
 
 
 class Link(NamedTuple):
@@ -61,16 +61,13 @@ class Head:
 BEGINNING = Head()
 
 
-def verify_chain(entries: Iterable[Entry], checkpoints: Sequence[Checkpoint] = ()) -> Verification:
-    """Walk entries in order and stop at the first that was edited, removed, inserted, moved or written anew."""
-    links = (Link(entry.seq, entry.previous_hash, entry.hash, entry.is_sealed) for entry in entries)
-    return verify_links(links, checkpoints)
-
-
 def verify_links(
     links: Iterable[Link], checkpoints: Sequence[Checkpoint] = (), *, start: Head = BEGINNING
 ) -> Verification:
-    """Do the same with what is left of each entry once its seal was looked at; signatures are looked at elsewhere."""
+    """Walk entries in order and stop at the first that was edited, removed, inserted, moved or written anew.
+
+    A link is what is left of an entry once its seal was looked at; signatures are looked at elsewhere.
+    """
     expected = _expected_hashes(checkpoints, start)
     seq, head, vouched, below = start.seq, start.hash, start.seq, ""
 

@@ -22,6 +22,15 @@ def temporary_file(folder: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
+@contextmanager
+def temporary_text(folder: Path, text: str, *, mode: int) -> Iterator[Path]:
+    """Yield a temporary file that holds `text`; nobody but those of `mode` could read it at any time."""
+    with temporary_file(folder) as path:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="ascii") as stream:
+            stream.write(text)
+        yield path
+
+
 def publish_file(temporary: Path, final: Path) -> None:
     """Give a finished temporary file its final name, durably.
 

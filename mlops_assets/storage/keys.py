@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from mlops_assets.kernel.errors import Conflict, PlatformError
-from mlops_assets.storage.files import publish_new_file, temporary_file
+from mlops_assets.storage.files import publish_new_file, temporary_text
 
 _PURPOSE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _KEY_ID_DIGITS = 16
@@ -193,8 +193,5 @@ def public_key_of(pem: str, *, source: str) -> PublicKey:
 
 
 def _publish_text(final: Path, text: str, *, mode: int) -> bool:
-    with temporary_file(final.parent) as temporary:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with open(descriptor, "w", encoding="ascii") as stream:
-            stream.write(text)
+    with temporary_text(final.parent, text, mode=mode) as temporary:
         return publish_new_file(temporary, final)

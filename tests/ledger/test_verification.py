@@ -14,7 +14,7 @@ from mlops_assets.kernel.change import Change
 from mlops_assets.ledger.checkpoint import Checkpoint
 from mlops_assets.ledger.entry import GENESIS_HASH, Entry, chain
 from mlops_assets.ledger.seal import links_of_lines
-from mlops_assets.ledger.verification import BEGINNING, Head, Verification, verify_chain, verify_links
+from mlops_assets.ledger.verification import BEGINNING, Head, Link, Verification, verify_links
 from tests.ledger.chains import AT, checkpoint_at, entries, line_of
 from tests.ledger.forger import FORGERIES, is_located
 
@@ -23,6 +23,11 @@ COUNT = 12
 
 def verify(lines: Sequence[bytes], checkpoints: Sequence[Checkpoint] = ()) -> Verification:
     return verify_links(links_of_lines(lines), checkpoints)
+
+
+def verify_chain(chained: Sequence[Entry], checkpoints: Sequence[Checkpoint] = ()) -> Verification:
+    links = (Link(entry.seq, entry.previous_hash, entry.hash, entry.is_sealed) for entry in chained)
+    return verify_links(links, checkpoints)
 
 
 @given(kind=st.sampled_from(sorted(FORGERIES)), seed=st.integers(0, 2**32), at=st.sets(st.integers(1, COUNT - 1)))
