@@ -16,6 +16,13 @@ from mlops_assets.governance.automation import approval_sla_sensor
 from mlops_assets.kpis.assets import KPIS, kpi_definitions
 from mlops_assets.ledger.assets import AUDIT_CHECKPOINT, CHECK, checkpoint_definitions
 from mlops_assets.lifecycle.assets import drift_definitions, model_definitions
+from mlops_assets.lifecycle.deployment_automation import deployment_sensors, drill_check, weekly_drills
+from mlops_assets.lifecycle.learner import EXPLAINED
+from mlops_assets.lifecycle.mirror_automation import mirror_delivery_sensor
+from mlops_assets.lifecycle.retraining_automation import retrain_after_drift_sensor, retraining_definitions
+from mlops_assets.lifecycle.shadow import shadow_definitions
+from mlops_assets.lifecycle.sweep_assets import sweep_definitions
+from mlops_assets.lifecycle.tracking_automation import orphans_sensor
 from mlops_assets.market_data.assets import bars_definitions
 from mlops_assets.market_data.validation import ErrorBudget
 from mlops_assets.orchestration.resources import lazy, of_run
@@ -28,7 +35,9 @@ def build_defs(services: ServiceFactory) -> dg.Definitions:
     """Build the definitions of a catalogue over the given services."""
     return dg.Definitions.merge(
         *catalogue_definitions(services.catalogue, services.error_budget),
-        dg.Definitions(resources=resources(services), sensors=sensors(), executor=dg.in_process_executor),
+        dg.Definitions(
+            resources=resources(services), sensors=sensors(services.catalogue), executor=dg.in_process_executor
+        ),
     )
 
 
@@ -51,16 +60,21 @@ def catalogue_definitions(catalogue: Catalogue, error_budget: ErrorBudget) -> li
         bundle_definitions(catalogue.prompts),
         kpi_definitions(_measured(catalogue)),
         checkpoint_definitions(after=KPIS),
+        dg.Definitions(schedules=[weekly_drills([*catalogue.models])]),
     ]
 
 
-def sensors() -> list[dg.SensorDefinition]:
+def sensors(catalogue: Catalogue) -> list[dg.SensorDefinition]:
     """Return the sensors that belong to no declaration."""
     return [
         refresh_sensor(),
         views_sensor(),
         alert_delivery_sensor(),
         approval_sla_sensor(),
+        mirror_delivery_sensor(),
+        orphans_sensor(),
+        *deployment_sensors([*catalogue.models]),
+        retrain_after_drift_sensor(catalogue.models),
         failed_check_sensor(AUDIT_CHECKPOINT, CHECK, severity=Severity.CRITICAL),
     ]
 
@@ -84,8 +98,16 @@ def resources(services: ServiceFactory) -> Mapping[str, object]:
         "approvals": lazy(lambda: services.approvals, "Requests for approval and their decisions."),
         "tracking": lazy(lambda: services.tracking, "MLflow runs, one for each asset, partition and root run."),
         "models": lazy(lambda: services.models, "Registered model versions."),
-        "deployments": lazy(lambda: services.deployments, "Deployment requests and their checklists."),
+        "trials": lazy(lambda: services.trials, "Every set of parameters that was tried."),
+        "evidence": lazy(lambda: services.evidence, "What a version is judged by before it is deployed."),
+        "serving": lazy(lambda: services.serving, "Who serves now, and who served when."),
+        "guard": lazy(lambda: services.guard, "Ends deployments that pass their limits."),
+        "aliases": lazy(lambda: services.aliases, "Champions as MLflow shows them."),
+        "drill": lazy(lambda: services.drill, "Rehearses rollbacks on a scratch copy."),
+        "deployments": lazy(lambda: services.deployments, "Deployments, and the moves that make a version serve."),
+        "retrainings": lazy(lambda: services.retrainings, "Who asked for a model to be trained again, and why."),
         "alerts": lazy(lambda: services.alerts, "Alerts and their outbox."),
+        "mirrors": lazy(lambda: services.mirrors, "Copies of the lifecycle's metadata in other systems."),
         "drift_events": lazy(lambda: services.drift_events, "Drift events and their states."),
         "reports": lazy(lambda: services.reports, "Replays, sealed reports and their KPIs."),
         "prompt_store": lazy(lambda: services.prompt_store, "Evaluations of prompts."),
@@ -99,7 +121,11 @@ def _of_model(catalogue: Catalogue, name: str) -> list[dg.Definitions]:
     return [
         training_set_definitions(model.training_set, catalogue.feature_views),
         model_definitions(model, reports=[scenario.name for scenario in catalogue.scenarios_of(model)]),
-        explanation_definitions(model),
+        sweep_definitions(model),
+        retraining_definitions(model),
+        shadow_definitions(model),
+        dg.Definitions(asset_checks=[drill_check(model)]),
+        *([explanation_definitions(model)] if model.kind in EXPLAINED else []),
         *(drift_definitions(view, model) for view in monitored),
     ]
 

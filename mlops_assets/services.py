@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.identity.access import AccessPolicy, load_access
 from mlops_assets.identity.directory import Directory
 from mlops_assets.identity.operator import OperatorFile, bearer_of
+from mlops_assets.identity.principals import DAGSTER
 from mlops_assets.identity.run_identity import RunIdentity
 from mlops_assets.identity.sign_in import SignIn
 from mlops_assets.identity.token_store import TokenStore
@@ -35,21 +37,41 @@ from mlops_assets.kernel.words import Words
 from mlops_assets.ledger.checkpoint_folder import CheckpointFolder
 from mlops_assets.ledger.checkpoints import Checkpoints
 from mlops_assets.ledger.store import Ledger
-from mlops_assets.lifecycle.deployment import Deployments
+from mlops_assets.lifecycle.aliases import Aliases
+from mlops_assets.lifecycle.attestations import Attestations
+from mlops_assets.lifecycle.deployment import Deployments, Surroundings
 from mlops_assets.lifecycle.drift_events import DriftEvents
+from mlops_assets.lifecycle.drill import Drill
+from mlops_assets.lifecycle.evidence import EvidenceDesk
+from mlops_assets.lifecycle.guarding import Guard
+from mlops_assets.lifecycle.limit_watch import LimitWatch
+from mlops_assets.lifecycle.loaded_models import LoadedModels
+from mlops_assets.lifecycle.mirror_resend import MirrorResend
+from mlops_assets.lifecycle.prediction_service import PredictionService
 from mlops_assets.lifecycle.registry import ModelRegistry
+from mlops_assets.lifecycle.request_recorder import RequestRecorder
+from mlops_assets.lifecycle.retraining import Retrainings, learned_from
+from mlops_assets.lifecycle.served_features import ServedFeatures
+from mlops_assets.lifecycle.serving_health import HealthStore
+from mlops_assets.lifecycle.serving_store import ServingStore
 from mlops_assets.lifecycle.tracking import Tracking
+from mlops_assets.lifecycle.trials import TrialLedger
+from mlops_assets.lifecycle.wandb_mirror import WandbMirror
 from mlops_assets.market_data.calendar import TradingCalendar
 from mlops_assets.market_data.folder import BarFolder
-from mlops_assets.market_data.ingestion import bars_are_current
+from mlops_assets.market_data.ingestion import bars_are_current, source_key
 from mlops_assets.market_data.sample import BundledSample
 from mlops_assets.market_data.sources import BarSource
 from mlops_assets.market_data.validation import ErrorBudget
 from mlops_assets.prompts.providers import ModelProvider, Recorded
 from mlops_assets.prompts.store import PromptStore
-from mlops_assets.settings import PACKAGE, Settings
+from mlops_assets.settings import PACKAGE, SOURCE_TREE, Settings, process_environment
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.keys import KeyFolder
+from mlops_assets.storage.mirror.mirrors import Mirrors
+from mlops_assets.storage.mirror.mongodb import MongoMirror
+from mlops_assets.storage.mirror.outbox import MirrorOutbox
+from mlops_assets.storage.mirror.target import MirrorTarget
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 from mlops_assets.storage.sql.database import Database
 
@@ -147,16 +169,151 @@ class ServiceFactory:
     @cached_property
     def tracking(self) -> Tracking:
         return Tracking(
-            self.database, uri=self.settings.mlflow_tracking_uri, artifacts=self.settings.mlflow_artifacts_path
+            self.database,
+            uri=self.settings.mlflow_tracking_uri,
+            artifacts=self.settings.mlflow_artifacts_path,
+            mlflow_ui=self.settings.mlflow_ui_url,
+            dagster_ui=self.settings.dagster_ui_url,
+            source_tree=SOURCE_TREE,
         )
 
     @cached_property
     def models(self) -> ModelRegistry:
-        return ModelRegistry(self.database, self.ledger, self.blobs, self.tracking, self.clock)
+        return ModelRegistry(
+            self.database, self.ledger, self.blobs, self.tracking, self.clock, outbox=self.mirror_outbox
+        )
+
+    @cached_property
+    def trials(self) -> TrialLedger:
+        return TrialLedger(self.database, self.ledger, self.clock)
 
     @cached_property
     def deployments(self) -> Deployments:
-        return Deployments(self.database, self.ledger, self.approvals, self.clock)
+        return Deployments(
+            self.database,
+            self.ledger,
+            self.approvals,
+            self.clock,
+            access=self.access,
+            around=Surroundings(
+                gather=self.evidence.gather,
+                sessions_since=self._sessions_since,
+                breaches=self.limit_watch.breaches,
+                project=lambda serving: self.aliases.project(serving, by=DAGSTER),
+            ),
+            outbox=self.mirror_outbox,
+        )
+
+    def _sessions_since(self, at: datetime) -> int:
+        """Count the sessions that closed after an instant."""
+        return self.calendar.closed_between(at, self.clock.now())
+
+    @cached_property
+    def evidence(self) -> EvidenceDesk:
+        catalogue = self.catalogue
+        return EvidenceDesk(
+            declared=catalogue.models,
+            scenarios_of=lambda model: [scenario.name for scenario in catalogue.scenarios_of(model)],
+            models=self.models,
+            snapshots=self.snapshots,
+            reports=self.reports,
+            certificates=self.feature_registry,
+            attestations=self.attestations,
+        )
+
+    @cached_property
+    def attestations(self) -> Attestations:
+        return Attestations(self.database, self.ledger, self.clock, access=self.access)
+
+    @cached_property
+    def serving(self) -> ServingStore:
+        return ServingStore(self.database)
+
+    @cached_property
+    def health(self) -> HealthStore:
+        return HealthStore(self.database)
+
+    @cached_property
+    def limit_watch(self) -> LimitWatch:
+        return LimitWatch(self.serving, self.health, self.snapshots, self.clock)
+
+    @cached_property
+    def guard(self) -> Guard:
+        return Guard(self.serving, self.deployments, self.limit_watch, self.alerts)
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        return Aliases(self.database, self.ledger, self.tracking, self.models, self.serving, self.alerts)
+
+    @cached_property
+    def drill(self) -> Drill:
+        return Drill(
+            models=self.models,
+            serving=self.serving,
+            features=ServedFeatures(self.features, self.snapshots),
+            snapshots=self.snapshots,
+            rules=self.approval_rules,
+            access=self.access,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def loaded_models(self) -> LoadedModels:
+        return LoadedModels(self.models)
+
+    @cached_property
+    def predictions(self) -> PredictionService:
+        return PredictionService(
+            self.serving,
+            self.loaded_models,
+            ServedFeatures(self.features, self.snapshots),
+            RequestRecorder(self.health, self.clock),
+            self.access,
+            self.clock,
+            self.catalogue.models,
+        )
+
+    @cached_property
+    def mirror_outbox(self) -> MirrorOutbox:
+        """What the mirrors get; it records also while none is on, so that switching one on later loses nothing."""
+        return MirrorOutbox(self.database, self.clock)
+
+    @cached_property
+    def mirror_targets(self) -> list[MirrorTarget]:
+        """The mirrors that the settings switch on. Their clients are imported when something is delivered."""
+        settings, targets = self.settings, list[MirrorTarget]()
+        if settings.mongodb_url is not None:
+            targets.append(MongoMirror(settings.mongodb_url.get_secret_value(), settings.mongodb_database))
+        if settings.wandb_mode != "off":
+            environment = process_environment(settings)
+            folder, project = settings.wandb_path, settings.wandb_project
+            targets.append(
+                WandbMirror(
+                    settings.wandb_mode, project=project, folder=folder, blobs=self.blobs, environment=environment
+                )
+            )
+        return targets
+
+    @cached_property
+    def mirrors(self) -> Mirrors:
+        return Mirrors(self.mirror_outbox, self.mirror_targets, self.clock)
+
+    @cached_property
+    def mirror_resend(self) -> MirrorResend:
+        return MirrorResend(self.database, self.ledger, self.mirror_outbox, self.models, self.serving)
+
+    @cached_property
+    def retrainings(self) -> Retrainings:
+        return Retrainings(self.database, self.ledger, self.alerts, self.clock)
+
+    def models_of_another_source(self) -> list[str]:
+        """Name the datasets of models that learned from bars of another source than the one that is set."""
+        return [
+            model.dataset
+            for model in self.catalogue.models.values()
+            if (latest := self.models.find_latest(model.name)) is not None
+            and not learned_from(latest, self.snapshots, source=source_key(self.market.name))
+        ]
 
     @cached_property
     def drift_events(self) -> DriftEvents:

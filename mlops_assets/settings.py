@@ -96,6 +96,19 @@ class Settings(BaseSettings):
         description="MLflow tracking server or database.",
     )
 
+    mlflow_ui_url: str | None = Field(
+        default=None, description="Address of MLflow's own UI, for links; a tracking server's address needs no other."
+    )
+    mongodb_url: SecretStr | None = Field(
+        default=None, description="MongoDB that gets a copy of the lifecycle's metadata; off without it."
+    )
+    mongodb_database: str = Field(default="mlops_assets", min_length=1, description="Name of the database in there.")
+    wandb_mode: Literal["off", "offline", "online"] = Field(
+        default="off",
+        description="Whether model versions are mirrored to Weights & Biases: into files, or to its server.",
+    )
+    wandb_project: str = Field(default="mlops_assets", min_length=1, description="Project of that mirror.")
+
     host: str = Field(default="127.0.0.1", description="Address that the Dagster UI and the REST API listen on.")
     ui_port: int = Field(default=3000, ge=1, le=65535, description="Port of the Dagster UI.")
     api_port: int = Field(default=8000, ge=1, le=65535, description="Port of the REST API.")
@@ -241,6 +254,15 @@ class Settings(BaseSettings):
         return self.home / "logs"
 
     @property
+    def dagster_ui_url(self) -> str:
+        return f"http://{self.host}:{self.ui_port}"
+
+    @property
+    def wandb_path(self) -> Path:
+        """Runs for Weights & Biases that wait to be synchronised."""
+        return self.home / "wandb"
+
+    @property
     def api_token_path(self) -> Path:
         return self.home / "api_token"
 
@@ -322,6 +344,6 @@ def _problem(location: Sequence[int | str], message: str, found: object) -> str:
     if not location:
         return message
     name = f"{PREFIX}{str(location[0]).upper()}"
-    is_secret = any(word in name for word in ("KEY", "TOKEN", "SECRET", "SLACK", "SMTP", "WEBHOOK"))
+    is_secret = any(word in name for word in ("KEY", "TOKEN", "SECRET", "SLACK", "SMTP", "WEBHOOK", "MONGODB_URL"))
     shown = "" if is_secret else f" (found {found!r})"
     return f"{name}: {message}{shown}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
 from mlops_assets.alerts.alert import one_line
+from mlops_assets.kernel import backoff
 from mlops_assets.kernel.errors import Conflict, PlatformError
 
 MAX_ATTEMPTS = 12
@@ -128,7 +128,5 @@ def pause(delivery: Delivery) -> timedelta:
 
     The share comes from the alert, the channel and the attempt, so that it is spread over alerts and never changes.
     """
-    full = min(FIRST_PAUSE * 2 ** (delivery.attempts - 1), LONGEST_PAUSE)
-    seed = f"{delivery.alert_id}:{delivery.channel}:{delivery.attempts}".encode()
-    share = int.from_bytes(hashlib.sha256(seed).digest()[:8], "big") / 2**64
-    return full * (0.5 + share / 2)
+    seed = f"{delivery.alert_id}:{delivery.channel}"
+    return backoff.pause(seed, delivery.attempts, first=FIRST_PAUSE, longest=LONGEST_PAUSE)

@@ -9,11 +9,12 @@ from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.catalog.feature_facts import declared_name
 from mlops_assets.evaluation.explain import importances
 from mlops_assets.features.spec import FeatureReference
-from mlops_assets.lifecycle.deployment import Deployment, DeploymentStatus
+from mlops_assets.lifecycle.deployment_record import Deployment
+from mlops_assets.lifecycle.deployment_states import FINAL, State
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotStore
 
-NO_LONGER = frozenset({DeploymentStatus.TERMINATED, DeploymentStatus.FAILED})
+NO_LONGER = frozenset({*FINAL, State.SUPERSEDED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class User:
     """A model, one of its registered versions (None: not trained yet), and what it takes from a view.
 
     `importance` is each column's share of mean |SHAP| where this version was explained; `deployments` are environment
-    and status of each request that has not ended.
+    and state of each request that has not ended.
     """
 
     model: str
@@ -103,7 +104,7 @@ def readers_of(
     by_id = {(version.model, version.version): version for version in versions}
     for one in deployments:
         version = by_id.get((one.model, one.model_version))
-        read = () if version is None or one.status in NO_LONGER else read_by(version, catalogue, snapshots)
+        read = () if version is None or one.state in NO_LONGER else read_by(version, catalogue, snapshots)
         if names & {reference.view for reference in read}:
             declared.append(f"deployment {one.id[:12]} ({one.model}@{one.model_version} in {one.environment})")
     return declared
@@ -145,7 +146,7 @@ def _anywhere(column: str, catalogue: Catalogue) -> list[FeatureReference]:
 
 def _that_matter(versions: Sequence[ModelVersion], deployments: Sequence[Deployment]) -> Iterator[ModelVersion]:
     newest = {version.model: version.version for version in sorted(versions, key=lambda one: one.version)}
-    live = {(one.model, one.model_version) for one in deployments if one.status not in NO_LONGER}
+    live = {(one.model, one.model_version) for one in deployments if one.state not in NO_LONGER}
     for version in versions:
         if newest[version.model] == version.version or (version.model, version.version) in live:
             yield version
@@ -154,8 +155,8 @@ def _that_matter(versions: Sequence[ModelVersion], deployments: Sequence[Deploym
 def _deployed(version: ModelVersion, deployments: Sequence[Deployment]) -> Iterator[str]:
     for one in deployments:
         is_its_own = (one.model, one.model_version) == (version.model, version.version)
-        if is_its_own and one.status not in NO_LONGER:
-            yield f"{one.environment}: {one.status}"
+        if is_its_own and one.state not in NO_LONGER:
+            yield f"{one.environment}: {one.state}"
 
 
 def _importance(version: ModelVersion, columns: Sequence[str], snapshots: SnapshotStore) -> dict[str, float]:

@@ -15,6 +15,8 @@ from mlops_assets.evaluation.spec import Scenario, Strategy
 from mlops_assets.evaluation.tables import EQUITY_COLUMNS
 from mlops_assets.features.lineage import ColumnSources, training_set_sources, view_sources
 from mlops_assets.features.spec import FeatureView, TrainingSet
+from mlops_assets.lifecycle.kinds.known import kind_of
+from mlops_assets.lifecycle.learner import EXPLAINED
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.market_data.bars import BARS
 
@@ -157,21 +159,24 @@ def _of_training_set(spec: TrainingSet) -> Source:
 
 
 def _of_model(model: ModelSpec, scenarios: Iterable[str]) -> Iterator[tuple[str, Source]]:
-    training_set, explanations = model.training_set.dataset, f"explanations/{model.name}"
+    training_set = model.training_set.dataset
+    explanations = [f"explanations/{model.name}"] if model.kind in EXPLAINED else []
     both = frozenset({model.dataset, training_set})
     features = [(training_set, name) for name in model.features]
     shap = {PREFIX + name: [(training_set, name)] for name in model.features}
     drifts = {view: model.drift_dataset(view) for view in model.training_set.views}
     yield training_set, _of_training_set(model.training_set)
     yield model.dataset, Source(inputs=frozenset({training_set}), columns={})
-    yield model.predictions, Source(inputs=both, columns={"probability": features, "bucket": features})
-    yield explanations, Source(inputs=both, columns={**shap, "margin": features})
+    said = {column.name: features for column in kind_of(model.kind).columns}
+    yield model.predictions, Source(inputs=both, columns=said)
+    for dataset in explanations:
+        yield dataset, Source(inputs=both, columns={**shap, "margin": features})
     for view, dataset in drifts.items():
         read = [(f"features/{view}", one.column) for one in model.training_set.features if one.view == view]
         columns: ColumnSources = {name: read for name in ("value", "threshold", "verdict")}  # noqa: C420 - typed by str
         yield dataset, Source(inputs=frozenset({f"features/{view}"}), columns=columns)
     reports = {f"reports/{name}" for name in scenarios}
-    needed = {model.dataset, model.predictions, explanations, *drifts.values(), *reports}
+    needed = {model.dataset, model.predictions, *explanations, *drifts.values(), *reports}
     yield f"deployments/{model.name}", Source(inputs=frozenset(needed), columns={})
 
 

@@ -8,7 +8,26 @@ from collections.abc import Sequence
 import click
 import typer
 
-from mlops_assets.cli import alerts, approvals, audit, check, docs, doctor, features, identity, listings, prompts, up
+from mlops_assets.cli import (
+    alerts,
+    approvals,
+    audit,
+    check,
+    deployments,
+    docs,
+    doctor,
+    features,
+    identity,
+    listings,
+    mirrors,
+    model_versions,
+    models,
+    new,
+    predict,
+    prompts,
+    retraining,
+    up,
+)
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.settings import keep_private, wants_tracebacks
 
@@ -28,6 +47,8 @@ app.command("check", help=check.check.__doc__, context_settings=check.TAKES_OTHE
 app.command("doctor")(doctor.doctor)
 app.command("docs")(docs.docs)
 app.command("kpis")(listings.kpis)
+app.command("predict")(predict.predict)
+app.command("reproduce")(model_versions.reproduce)
 app.command("whoami")(identity.whoami)
 app.command("access")(identity.access)
 app.add_typer(features.commands, name="features")
@@ -35,6 +56,12 @@ app.add_typer(audit.commands, name="audit")
 app.add_typer(approvals.commands, name="approvals")
 app.add_typer(alerts.commands, name="alerts")
 app.add_typer(prompts.commands, name="prompts")
+app.add_typer(deployments.commands, name="deployments")
+app.add_typer(mirrors.commands, name="mirrors")
+models.commands.command("cadence")(retraining.cadence)
+models.commands.command("retrain")(retraining.retrain)
+app.add_typer(models.commands, name="models")
+app.add_typer(new.commands, name="new")
 for name, commands in [*listings.GROUPS.items(), *identity.GROUPS.items()]:
     app.add_typer(commands, name=name)
 

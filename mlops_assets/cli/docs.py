@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
+from mlops_assets.cli import experiment_docs
 from mlops_assets.cli.markdown import plain, table
 from mlops_assets.kernel.errors import Conflict, NotFound
 from mlops_assets.settings import PACKAGE, PREFIX, SOURCE_TREE, Settings, load_settings
@@ -86,6 +87,7 @@ def declarations_page() -> str:
     from mlops_assets.features import spec as features
     from mlops_assets.kernel.columns import Column
     from mlops_assets.lifecycle import spec as lifecycle
+    from mlops_assets.lifecycle.learner import LEARNERS
     from mlops_assets.prompts import policy
     from mlops_assets.prompts import spec as prompts
 
@@ -97,7 +99,9 @@ def declarations_page() -> str:
     }
     data_files = {
         "Model: `models/<name>.yaml`": lifecycle._Content,
-        "Training set: `training_set` of a model": features._TrainingSetContent,
+        **{f"Model of `kind: {kind}`: its block `learner`": block for kind, block in LEARNERS.items()},
+        "Training set: `training_set` of a model": features._DatedContent,
+        "Folds that move on with the history: `training_set.folds`": features.RollingFolds,
         "Scenario: `scenarios/<name>.yaml`": Scenario,
         "Prompt: the front matter of `prompts/<id>/<version>.md`": prompts._FrontMatter,
         "Policy: `policies/<id>.yaml`": policy._Content,
@@ -193,12 +197,18 @@ def approvals_page() -> str:
         f"{drawn}"
         "\n## What each tier needs\n\nThe rules of `mlops_assets/catalog/approval_rules.yaml`.\n\n"
     )
+    rollback = rules.rollback_review
+    review = (
+        "\n## After a rollback\n\nA rollback takes one person and no approval. It opens a review: "
+        f"{rollback.quorum} who had no hand in it says within {rollback.decide_within_hours} hours whether it was "
+        "right.\n"
+    )
     emergency = (
         "\n## In an emergency\n\nTwo people who did not author, launch or submit may "
         "[override](../runbooks/emergency-override.md); it holds for "
         f"{rules.emergency.valid_hours} hours and counts as a violation.\n"
     )
-    return words + table(heads, rows) + emergency
+    return words + table(heads, rows) + review + emergency
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
@@ -206,6 +216,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "access.md": access_page,
     "settings.md": settings_page,
     "declarations.md": declarations_page,
+    "experiment-templates.md": experiment_docs.page,
     "assets.md": assets_page,
     "cli.md": cli_page,
     "rest.md": rest_page,
@@ -259,7 +270,8 @@ def _data_declaration(title: str, kind: type[Any]) -> str:
     from pydantic import TypeAdapter
 
     schema = TypeAdapter(kind).json_schema()
-    parts = [f"## {title}\n", *filter(None, [_words(kind)]), _schema_table(schema)]
+    words = f"{_words(kind)}\n"
+    parts = [f"## {title}\n", *([words] if words.strip() else []), _schema_table(schema)]
     for name, nested in sorted(schema.get("$defs", {}).items()):
         if "properties" in nested:
             parts.append(f"### {name}\n\n{plain(nested.get('description', ''))}\n\n{_schema_table(nested)}")

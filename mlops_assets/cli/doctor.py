@@ -14,6 +14,7 @@ from mlops_assets.cli.render import AsJson, show_rows
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.launch.ports import holder_of, is_free
 from mlops_assets.settings import Settings, load_settings
+from mlops_assets.storage.mirror.target import MirrorUnavailable
 
 _LEAST_FREE_GIGABYTES = 2.0
 
@@ -29,7 +30,7 @@ class Diagnosis:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at the installation: settings, stores, ledger, snapshots, disk and ports."""
+    """Look at the installation: settings, stores, ledger, snapshots, mirrors, disk and ports."""
     settings = load_settings()
     findings = [_python(), _home(settings), _disk(settings)]
     examinations: dict[str, Callable[[Settings], str]] = {
@@ -37,6 +38,7 @@ def doctor(as_json: AsJson = False) -> None:
         "database": lambda each: str(services_of(each).database.engine.url),
         "ledger": _ledger,
         "snapshots": _snapshots,
+        "mirrors": _mirrors,
     }
     findings += [_examine(what, settings, look) for what, look in examinations.items()]
     findings += [_port(settings, "UI_PORT", settings.ui_port), _port(settings, "API_PORT", settings.api_port)]
@@ -100,6 +102,17 @@ def _snapshots(settings: Settings) -> str:
     for head in heads:
         snapshots.read(head)
     return f"{len(heads)} datasets, every file as published"
+
+
+def _mirrors(settings: Settings) -> str:
+    """Tell how far the mirrors are; one that does not take what is due to it raises."""
+    standings = services_of(settings).mirrors.standings()
+    if failing := [one for one in standings if one.last_error]:
+        raise MirrorUnavailable(
+            "; ".join(f"{one.target} lags by {one.undelivered} documents: {one.last_error}" for one in failing)
+            + ". It is tried again by itself; `mlops mirrors deliver` does so now."
+        )
+    return ", ".join(f"{one.target} lags by {one.undelivered} of {one.documents}" for one in standings) or "none is on"
 
 
 def _port(settings: Settings, name: str, port: int) -> Diagnosis:

@@ -1,4 +1,4 @@
-"""`mlops deployments|drift|report|kpis`: what the stores and the catalogue hold."""
+"""`mlops drift|report|kpis`: what the stores and the catalogue hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from mlops_assets.kernel.errors import NotFound, UnknownReference
 if TYPE_CHECKING:
     from mlops_assets.lifecycle.drift_events import DriftEvent, DriftEvents
 
-deployments = typer.Typer(help="Deployment requests.", no_args_is_help=True)
 drift = typer.Typer(help="Drift events: what is beyond its limit, and who dealt with it.", no_args_is_help=True)
 report = typer.Typer(help="Sealed reports.", no_args_is_help=True)
 
@@ -22,31 +21,9 @@ EventId = Annotated[str, typer.Argument(help="The event's id, or its first chara
 Note = Annotated[str, typer.Option("--note", help="Why; it goes into the ledger.")]
 
 GROUPS: Mapping[str, typer.Typer] = {
-    "deployments": deployments,
     "drift": drift,
     "report": report,
 }
-
-
-@deployments.command("list")
-def list_deployments(
-    model: Annotated[str | None, typer.Option(help="Only deployments of this model.")] = None, as_json: AsJson = False
-) -> None:
-    """List the deployment requests, oldest first."""
-    rows: list[dict[str, object]] = [
-        {
-            "id": one.id[:12],
-            "model": one.model,
-            "version": one.model_version,
-            "environment": one.environment,
-            "status": one.status,
-            "checklist": f"{sum(item['status'] == 'passed' for item in one.checklist)} of {len(one.checklist)}",
-            "created_by": one.created_by,
-            "created_at": one.created_at,
-        }
-        for one in services_of().deployments.list(model=model)
-    ]
-    show_rows("Deployments (UTC)", rows, as_json=as_json)
 
 
 @drift.command("list")

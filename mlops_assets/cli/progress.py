@@ -1,7 +1,9 @@
-"""How far the graph is: a bar on a terminal, a line for each asset elsewhere."""
+"""How far something is that takes a while: the graph's assets, anything that counts, and what merely goes on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -13,6 +15,26 @@ from mlops_assets.kernel.words import Words
 if TYPE_CHECKING:
     from mlops_assets.orchestration.refresh import Progress as Step
     from mlops_assets.orchestration.refresh import Refresh
+
+
+@contextmanager
+def counting(words: str, *, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal, on stderr, and lend what moves it to how many are done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def telling() -> Iterator[Callable[[str], None]]:
+    """Show on a terminal, on stderr, what is being done and for how long, and lend what says what begins."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as line:
+        task = line.add_task("", total=None)
+        yield lambda what: line.update(task, description=what)
 
 
 class Reporter:

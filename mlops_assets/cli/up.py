@@ -123,11 +123,13 @@ def _materialise(services: ServiceFactory, reporter: Reporter) -> tuple[Outcome,
     from mlops_assets.graph import build_defs
     from mlops_assets.orchestration.declared import key
     from mlops_assets.orchestration.refresh import materialise_stale
+    from mlops_assets.orchestration.staleness import is_by_hand
 
     settings, launcher = services.settings, services.acting("run.launch")
     definitions = build_defs(services)
     with open_instance(settings) as instance, reporter:
         changed = [key(dataset) for dataset in services.views_not_as_active()]
+        changed += [key(dataset) for dataset in services.models_of_another_source()]
         changed += [] if services.bars_are_current() else [key("market/bars")]
         refresh = materialise_stale(
             definitions,
@@ -139,7 +141,8 @@ def _materialise(services: ServiceFactory, reporter: Reporter) -> tuple[Outcome,
     if any(_INTERRUPTED in reason for reason in refresh.failures.values()):
         raise KeyboardInterrupt  # Dagster turns the first one into the failure of a step
     services.warehouse.rebuild()  # everything that was published, in plain SQL
-    keys = sorted("/".join(one.path) for one in definitions.resolve_asset_graph().get_all_asset_keys())
+    graph = definitions.resolve_asset_graph()
+    keys = sorted("/".join(one.path) for one in graph.get_all_asset_keys() if not is_by_hand(graph.get(one)))
     reporter.conclude(refresh)
     return _outcome(settings, refresh), keys
 

@@ -11,6 +11,8 @@ from mlops_assets.dossier.subject import SubjectKind
 from mlops_assets.dossier.things import Thing, ThingKind
 from mlops_assets.dossier.trace import Traced
 from mlops_assets.kernel.errors import NotFound
+from mlops_assets.lifecycle.artifact import format_of
+from mlops_assets.lifecycle.kinds.kind import Format
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 
@@ -57,7 +59,7 @@ class Contents:
         yield ("manifest.json" if thing.kind is ThingKind.SNAPSHOT else "row.json"), json_bytes(thing.row)
         match thing.kind:
             case ThingKind.MODEL:
-                yield "model.txt", self._blob(thing, "artifact_sha256")
+                yield Format(format_of(thing.row["metadata"])).file_name, self._blob(thing, "artifact_sha256")
                 yield "metadata.json", json_bytes(thing.row["metadata"])
                 yield "metrics.json", json_bytes(thing.row["metrics"])
             case ThingKind.REPORT:
@@ -120,6 +122,6 @@ class Contents:
 
 def _checklists(traced: Traced) -> list[dict[str, object]]:
     return [
-        {name: one.row[name] for name in ("id", "environment", "status", "evidence_fingerprint", "checklist")}
+        {name: one.row[name] for name in ("id", "environment", "state", "evidence_fingerprint", "checklist")}
         for one in traced.of(ThingKind.DEPLOYMENT)
     ]

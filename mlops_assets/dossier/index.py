@@ -116,7 +116,7 @@ def _line(one: Thing, traced: Traced, files: Mapping[str, bytes]) -> dict[str, A
         "made_at": one.made_at,
         "made_by": one.made_by,
         "is_subject": one in traced.own,
-        "status": one.row.get("status"),
+        "status": one.row.get("state" if one.kind is ThingKind.DEPLOYMENT else "status"),
         "rows": one.row.get("row_count"),
         "data_files": [
             {name: file[name] for name in ("path", "sha256", "byte_count")} for file in one.row.get("files", ())

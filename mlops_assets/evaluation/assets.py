@@ -79,7 +79,7 @@ def explanation_definitions(model: ModelSpec) -> dg.Definitions:
     ) -> dg.MaterializeResult:
         trained, source = models.latest(model.name), snapshots.head(training_set)
         rows = snapshots.read(source)
-        values = explain(rows, text=models.load_text(trained), features=model.features)
+        values = explain(rows, text=models.load(trained).decode(), features=model.features)
         inputs = {model.dataset: trained.fingerprint, training_set: source.fingerprint}
         provenance = Provenance(code_version=version, inputs=inputs)
         published = snapshots.publish(dataset, values, provenance=provenance, actor=actor.name)

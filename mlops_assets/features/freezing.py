@@ -22,6 +22,8 @@ from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, Snapsho
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow as pa
+
     from mlops_assets.kernel.fingerprint import Json
 
 FORMAT = 1
@@ -102,6 +104,18 @@ def publish_training_set(
         actor=actor,
     )
     return FrozenSet(snapshot=published, rows=rows)
+
+
+def rebuild(
+    spec: TrainingSet, published: Snapshot, views: Mapping[str, FeatureView], snapshots: SnapshotStore
+) -> pa.Table:
+    """Build a training set again from the very snapshots it was made from, and publish nothing.
+
+    Raises:
+        NotFound: if one of them is gone. See `build_training_set` for what else is refused.
+    """
+    behind = sources_behind(published, views, snapshots)
+    return build_training_set(spec, behind.knowledge.rows, behind.values).to_arrow()
 
 
 def read_sources(

@@ -19,7 +19,7 @@ from mlops_assets.features.bar_rows import ROW
 from mlops_assets.features.cuts import Cut, truncated
 from mlops_assets.features.look_ahead import known_with_upstream, with_superseded
 from mlops_assets.features.point_in_time import point_in_time_join
-from mlops_assets.features.spec import FeatureView, Fold, TrainingSet
+from mlops_assets.features.spec import FeatureView, Fold, Folds, TrainingSet
 from mlops_assets.features.training_set import assemble
 
 _LABELS = ("forward_return", "label", "label_known_at")
@@ -76,13 +76,14 @@ def find_leaks(
         is_rebuilt: whether to build it again at cuts, which takes the code that made its views.
     """
     bars = with_superseded(bars)
+    folds = spec.folds.resolved(rows["date"].unique().sort().to_list())
     leaks = [*_misplaced(spec, rows, values), *_label_leaks(spec, rows, bars)]
     drawn = _sample(rows, sample, seed)
     leaks += _unlike_search(spec, drawn, values)
-    cuts = _cuts(spec, bars, random_cuts, seed) if is_rebuilt else []
+    cuts = _cuts(spec, folds, bars, random_cuts, seed) if is_rebuilt else []
     compared = 0
     for cut in cuts:
-        count, found = _unlike_then(spec, rows, bars, views, cut)
+        count, found = _unlike_then(replace(spec, folds=folds), rows, bars, views, cut)
         compared += count
         leaks += found
     return LeakageReport(
@@ -242,14 +243,14 @@ def _is_the_same(feature: pl.Series, label: pl.Series) -> bool:
     return left.n_unique() > 1 and (left == right).all()
 
 
-def _cuts(spec: TrainingSet, bars: pl.DataFrame, random_cuts: int, seed: int) -> list[Cut]:
+def _cuts(spec: TrainingSet, folds: Folds, bars: pl.DataFrame, random_cuts: int, seed: int) -> list[Cut]:
     """Cut at the borders of the folds, at the last session but one, and at random."""
     sessions = _told(bars, spec).group_by("date").agg(pl.col("known_at").mode().max()).sort("date")
     if sessions.height < 2:
         return []
     chance = random.Random(seed)
     places = {sessions.height - 2: "end"}
-    for border in (spec.folds.train_until, spec.folds.valid_until):
+    for border in (folds.train_until, folds.valid_until):
         place = sessions.filter(pl.col("date") <= border).height - 1
         if 0 <= place <= sessions.height - 2:
             places.setdefault(place, "border of a fold")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from mlops_assets.kernel.columns import Column, ColumnType
 from mlops_assets.kernel.declaration import parse_declaration
-from mlops_assets.kernel.errors import InvalidDeclaration, UnknownReference
+from mlops_assets.kernel.errors import InvalidDeclaration, PlatformError, UnknownReference
 from mlops_assets.kernel.fingerprint import Json, file_sha256, fingerprint
 from mlops_assets.kernel.semantic_version import is_version, parse_version
 
@@ -246,6 +246,66 @@ class Folds:
         if self.embargo_sessions < 0:
             raise ValueError("embargo_sessions must not be negative")
 
+    def resolved(self, sessions: Sequence[date]) -> Folds:
+        """Return the borders as dates: these."""
+        return self
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "train_until": self.train_until.isoformat(),
+            "valid_until": self.valid_until.isoformat(),
+            "embargo_sessions": self.embargo_sessions,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollingFolds:
+    """Folds that move on with the history: the last sessions test, those before them validate, all others train.
+
+    Both counts begin with the embargo. A model that is trained again on its cadence learns from what came since.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    valid_sessions: Annotated[int, Field(ge=20)]
+    test_sessions: Annotated[int, Field(ge=20)]
+    embargo_sessions: Annotated[int, Field(ge=0)]
+
+    def __post_init__(self) -> None:
+        if self.embargo_sessions >= min(self.valid_sessions, self.test_sessions):
+            raise ValueError("embargo_sessions leave nothing of valid_sessions or test_sessions")
+
+    def resolved(self, sessions: Sequence[date]) -> Folds:
+        """Return the borders as dates in a history of sorted sessions.
+
+        Raises:
+            HistoryTooShort: if nothing is left to train on.
+        """
+        last_valid, last_train = -self.test_sessions - 1, -self.test_sessions - self.valid_sessions - 1
+        if len(sessions) < -last_train:
+            raise HistoryTooShort(
+                f"{len(sessions)} sessions are too few for {self.valid_sessions} to validate and "
+                f"{self.test_sessions} to test: lower them in folds, or ingest a longer history."
+            )
+        return Folds(
+            train_until=sessions[last_train],
+            valid_until=sessions[last_valid],
+            embargo_sessions=self.embargo_sessions,
+        )
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "valid_sessions": self.valid_sessions,
+            "test_sessions": self.test_sessions,
+            "embargo_sessions": self.embargo_sessions,
+        }
+
+
+class HistoryTooShort(PlatformError):
+    """A history has fewer sessions than its folds need."""
+
+    code = "history_too_short"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSet:
@@ -259,7 +319,7 @@ class TrainingSet:
     description: str
     features: tuple[FeatureReference, ...]
     label: Label
-    folds: Folds
+    folds: Folds | RollingFolds
     declared_in: Path
     tags: tuple[str, ...] = field(default=())
     as_of: datetime | None = None
@@ -271,7 +331,8 @@ class TrainingSet:
         Raises:
             InvalidDeclaration: if a field is missing, unknown or wrong.
         """
-        parsed = parse_declaration(_TrainingSetContent, content, file)
+        is_rolling = "train_until" not in content.get("folds", {}) and "test_sessions" in content.get("folds", {})
+        parsed = parse_declaration(_RollingContent if is_rolling else _DatedContent, content, file)
         return cls(
             name=parsed.name,
             owner=parsed.owner,
@@ -303,11 +364,7 @@ class TrainingSet:
             "training_set": self.name,
             "features": [str(feature) for feature in self.features],
             "label": {"horizon_sessions": self.label.horizon_sessions, "threshold": self.label.threshold},
-            "folds": {
-                "train_until": self.folds.train_until.isoformat(),
-                "valid_until": self.folds.valid_until.isoformat(),
-                "embargo_sessions": self.folds.embargo_sessions,
-            },
+            "folds": self.folds.as_json(),
         }
         if self.as_of is not None:
             content["as_of"] = self.as_of.isoformat()
@@ -323,7 +380,6 @@ class _TrainingSetContent:
     description: str
     features: tuple[str, ...]
     label: Label
-    folds: Folds
     tags: tuple[str, ...] = ()
     as_of: date | datetime | None = None
 
@@ -335,6 +391,16 @@ class _TrainingSetContent:
         columns = [text.rpartition(".")[2] for text in self.features]
         if len(columns) != len(set(columns)):
             raise ValueError("features: two columns have the same short name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DatedContent(_TrainingSetContent):
+    folds: Folds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RollingContent(_TrainingSetContent):
+    folds: RollingFolds
 
 
 def _reference(text: str, file: Path) -> FeatureReference:

@@ -110,7 +110,7 @@ def assemble(
         rows = point_in_time_join(rows, features, columns=columns, ttl=view.ttl, as_of=spec.as_of)
     labelled = pl.concat([rows.drop("at"), _labels(stocks, versions, spec.label)], how="horizontal")
     sessions = stocks["date"].unique().sort().to_list()
-    return labelled.with_columns(_fold(spec.folds, sessions)).select(
+    return labelled.with_columns(_fold(spec.folds.resolved(sessions), sessions)).select(
         *KEYS, *spec.feature_names, "forward_return", "label", "label_known_at", "fold"
     )
 
@@ -133,11 +133,7 @@ def query_of(spec: TrainingSet, views: Mapping[str, FeatureView], versions: Mapp
             "horizon_sessions": spec.label.horizon_sessions,
             "threshold": spec.label.threshold,
         },
-        "folds": {
-            "train_until": spec.folds.train_until.isoformat(),
-            "valid_until": spec.folds.valid_until.isoformat(),
-            "embargo_sessions": spec.folds.embargo_sessions,
-        },
+        "folds": spec.folds.as_json(),
         "as_of": None if spec.as_of is None else spec.as_of.isoformat(),
     }
 

@@ -128,7 +128,7 @@ def decide(
         UnusableNote: if a rejection says nothing, or the note can't be kept.
     """
     _require_apart(approval, by)
-    said = _words(note, what="note", is_needed=verdict is Verdict.REJECT)
+    said = plain_words(note, what="note", is_needed=verdict is Verdict.REJECT)
     _require_in_time(approval, at)
     _require_source(approval, Verb(verdict))
     if any(decision.approver == by.name for decision in approval.decisions):
@@ -171,7 +171,7 @@ def override(
         UnusableNote: if no reason is given.
     """
     _require_apart(approval, by)
-    said = _words(reason, what="reason", is_needed=True)
+    said = plain_words(reason, what="reason", is_needed=True)
     _require_in_time(approval, at)
     _require_source(approval, Verb.OVERRIDE)
     if earlier := [one for one in approval.overrides if one.principal == by.name]:
@@ -206,7 +206,7 @@ def revoke(approval: Approval, *, reason: str, moved: tuple[str, ...] = ()) -> A
         Conflict: if it is closed already.
         UnusableNote: if no reason is given.
     """
-    said = _words(reason, what="reason", is_needed=True)
+    said = plain_words(reason, what="reason", is_needed=True)
     return replace(_moved(approval, Verb.REVOKE, State.REVOKED), closed_reason=said, moved=moved)
 
 
@@ -295,7 +295,12 @@ def _capacity(roles: Collection[Role], still_needed: Role | None, required: Role
     return min(roles, key=lambda role: (role is required, role))
 
 
-def _words(text: str, *, what: str, is_needed: bool) -> str:
+def plain_words(text: str, *, what: str, is_needed: bool) -> str:
+    """Return what somebody said, fit for the ledger.
+
+    Raises:
+        UnusableNote: if it is needed and missing, too long or no plain text.
+    """
     said = text.strip()
     if is_needed and not said:
         raise UnusableNote(f"Give a {what}: it goes into the ledger, and others have to understand why.")

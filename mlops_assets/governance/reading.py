@@ -139,7 +139,7 @@ class ApprovalReader:
             IntegrityViolation: if the evidence stored with the approval was changed.
         """
         with self._database.read() as connection:
-            return self._standing(connection, subject, evidence)
+            return self.standing_within(connection, subject, evidence)
 
     @property
     def holds(self) -> Holds:
@@ -166,10 +166,21 @@ class ApprovalReader:
         alone = {role: Principal(name="anybody", roles=frozenset({role})) for role in Role}
         return frozenset(role for role, anybody in alone.items() if self._access.allows(anybody, action))
 
+    def newest_within(self, connection: sa.Connection, subject: str, evidence_fingerprint: str) -> Approval | None:
+        """Return the newest request for exactly that evidence, in the transaction of `connection`."""
+        found = rows.select(
+            connection,
+            approval.c.subject == subject,
+            approval.c.evidence_fingerprint == evidence_fingerprint,
+            order=(approval.c.round,),
+        )
+        return found[-1] if found else None
+
     def is_over(self, request: Approval) -> bool:
         return has_expired(request, at=self._clock.now())
 
-    def _standing(self, connection: sa.Connection, subject: str, evidence: Evidence) -> Standing:
+    def standing_within(self, connection: sa.Connection, subject: str, evidence: Evidence) -> Standing:
+        """Say the same in the transaction of `connection`: nothing changes between the answer and what follows it."""
         requests = rows.select(
             connection, approval.c.subject == subject, order=(approval.c.round, approval.c.created_at)
         )

@@ -18,6 +18,8 @@ from mlops_assets.kernel.identity import Role
 from mlops_assets.kernel.strict_yaml import read_file
 
 TIERS = (1, 2, 3)
+ROLLBACK_REVIEW = 0
+"""The number under which the rule of rollbacks is kept beside those of the tiers; no model is of that tier."""
 NEVER_DECIDE = frozenset({Role.SERVICE, Role.VIEWER})
 _NO_OTHER_KEYS = ConfigDict(extra="forbid")
 _A_YEAR_OF_HOURS, _TEN_YEARS = 24 * 366, 3660
@@ -51,9 +53,13 @@ class TierRule:
         return timedelta(days=self.expires_after_days)
 
     @property
+    def name(self) -> str:
+        return "rollback review" if self.tier == ROLLBACK_REVIEW else f"tier {self.tier}"
+
+    @property
     def words(self) -> str:
         role = "" if self.required_role is None else f", one of them {self.required_role}"
-        return f"tier {self.tier}: {self.quorum} to approve{role}, valid {self.valid_days} days"
+        return f"{self.name}: {self.quorum} to approve{role}, valid {self.valid_days} days"
 
     def as_part(self) -> Part:
         """Return the rule as a part of the evidence: an approval under one rule is none under another."""
@@ -64,6 +70,30 @@ class TierRule:
             "valid_days": self.valid_days,
         }
         return Part(name="tier_rule", kind=PartKind.POLICY, fingerprint=fingerprint(content), note=self.words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackReview:
+    """What the review of a rollback needs: it has happened already, and somebody else looks at it afterwards."""
+
+    __pydantic_config__ = _NO_OTHER_KEYS
+
+    quorum: Annotated[int, Field(ge=1, le=10)]
+    decide_within_hours: Annotated[int, Field(ge=1, le=_A_YEAR_OF_HOURS)]
+    expires_after_days: Annotated[int, Field(ge=1, le=_TEN_YEARS)]
+
+    def __post_init__(self) -> None:
+        self.as_rule()  # refuses what a rule of a tier refuses
+
+    def as_rule(self) -> TierRule:
+        return TierRule(
+            tier=ROLLBACK_REVIEW,
+            quorum=self.quorum,
+            required_role=None,
+            decide_within_hours=self.decide_within_hours,
+            expires_after_days=self.expires_after_days,
+            valid_days=_TEN_YEARS,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +111,20 @@ class Emergency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalRules:
-    """The rules of every tier, and those of emergencies."""
+    """The rules of every tier, that of rollbacks, and those of emergencies."""
 
     tiers: Mapping[int, TierRule]
+    rollback_review: TierRule
     emergency: Emergency
 
     def of(self, tier: int) -> TierRule:
-        """Return the rule of a tier.
+        """Return the rule of a tier, or of `ROLLBACK_REVIEW`.
 
         Raises:
             ValueError: if there is no such tier.
         """
+        if tier == ROLLBACK_REVIEW:
+            return self.rollback_review
         if tier not in self.tiers:
             raise ValueError(f"there is no tier {tier}; tiers are {', '.join(map(str, self.tiers))}")
         return self.tiers[tier]
@@ -102,6 +135,7 @@ class _Content:
     __pydantic_config__ = _NO_OTHER_KEYS
 
     tiers: list[TierRule]
+    rollback_review: RollbackReview
     emergency: Emergency
 
 
@@ -125,5 +159,7 @@ def load_approval_rules(file: Path) -> ApprovalRules:
             remedy="Declare 1, 2 and 3, each once.",
         )
     return ApprovalRules(
-        tiers={rule.tier: rule for rule in sorted(content.tiers, key=lambda one: one.tier)}, emergency=content.emergency
+        tiers={rule.tier: rule for rule in sorted(content.tiers, key=lambda one: one.tier)},
+        rollback_review=content.rollback_review.as_rule(),
+        emergency=content.emergency,
     )

@@ -13,6 +13,7 @@ from mlops_assets.governance.evidence import Evidence, moved
 from mlops_assets.governance.reading import DECIDE, OVERRIDE, Access, ApprovalReader, People, found_in
 from mlops_assets.governance.rules import ApprovalRules
 from mlops_assets.governance.spec import Approval, Party, Verdict
+from mlops_assets.governance.standing import Standing
 from mlops_assets.governance.transitions import LIVE, WAITING, State, Verb
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
@@ -73,8 +74,23 @@ class ApprovalStore(ApprovalReader):
         """Draft and submit in one step. Asking again for the same evidence is asking once."""
         self._access.require(by, SUBMIT)
         with self._database.begin() as connection:
-            drafted = self._draft(connection, subject, tier, evidence, authors, by)
-            return self._submit(connection, drafted, by) if drafted.state is State.DRAFT else drafted
+            return self.request_within(
+                connection, subject=subject, tier=tier, evidence=evidence, authors=authors, by=by
+            )
+
+    def request_within(
+        self,
+        connection: sa.Connection,
+        *,
+        subject: str,
+        tier: int,
+        evidence: Evidence,
+        authors: Collection[str],
+        by: Principal,
+    ) -> Approval:
+        """Do the same in the transaction of what needs the approval; its caller has asked whether `by` may."""
+        drafted = self._draft(connection, subject, tier, evidence, authors, by)
+        return self._submit(connection, drafted, by) if drafted.state is State.DRAFT else drafted
 
     def start_review(self, approval_id: str, *, by: Principal) -> Approval:
         """Say that somebody who may decide is looking at it."""
@@ -148,8 +164,14 @@ class ApprovalStore(ApprovalReader):
         if not subjects:
             return []
         with self._database.begin() as connection:
-            live = rows.select(connection, approval.c.subject.in_(subjects), approval.c.state.in_(LIVE))
-            return [self._revoke(connection, one, by, reason=reason) for one in live]
+            return self.withdraw_within(connection, subjects, by=by, reason=reason)
+
+    def withdraw_within(
+        self, connection: sa.Connection, subjects: Collection[str], *, by: Principal, reason: str
+    ) -> list[Approval]:
+        """Do the same in the transaction of what ends them; its caller has asked whether `by` may."""
+        live = rows.select(connection, approval.c.subject.in_(subjects), approval.c.state.in_(LIVE))
+        return [self._revoke(connection, one, by, reason=reason) for one in live]
 
     def expire_due(self, *, by: Principal) -> list[Approval]:
         """End every request and approval whose time is over. Time decides, not who asks, so anybody may."""
@@ -170,13 +192,23 @@ class ApprovalStore(ApprovalReader):
             IntegrityViolation: if the evidence stored with the approval was changed.
         """
         with self._database.begin() as connection:
-            found = self._standing(connection, subject, evidence)
-            if found.approval is not None and found.is_approved:
-                return found.approval
+            found = self.judge_within(connection, subject, evidence, by=by)
+        if found.approval is not None and found.is_approved:
+            return found.approval
+        raise Conflict(f"{subject} is not approved: {found.words}. {found.remedy}")
+
+    def judge_within(self, connection: sa.Connection, subject: str, evidence: Evidence, *, by: Principal) -> Standing:
+        """Say whether it is approved in the transaction of what needs that; end what does not stand any more.
+
+        Raises:
+            IntegrityViolation: if the evidence stored with the approval was changed.
+        """
+        found = self.standing_within(connection, subject, evidence)
+        if not found.is_approved:
             self._void(connection, subject, evidence, by)
             if found.approval is not None and not found.moved and self.is_over(found.approval):
                 self._expire(connection, found.approval, by)
-        raise Conflict(f"{subject} is not approved: {found.words}. {found.remedy}")
+        return found
 
     def _judged(
         self, approval_id: str, by: Principal, action: str, act: Callable[[sa.Connection, Approval], Approval]

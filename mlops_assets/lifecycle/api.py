@@ -12,9 +12,15 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlops_assets.kernel.errors import NotFound
-from mlops_assets.lifecycle.checklist import ItemStatus
-from mlops_assets.lifecycle.deployment import Deployment, Deployments, DeploymentStatus
+from mlops_assets.lifecycle.checklist import ItemStatus, ShownBy
+from mlops_assets.lifecycle.deployment import Deployments
+from mlops_assets.lifecycle.deployment_health import DeploymentHealth, Judged
+from mlops_assets.lifecycle.deployment_record import Deployment
+from mlops_assets.lifecycle.deployment_states import DeploymentStatus, State
 from mlops_assets.lifecycle.registry import ModelRegistry, ModelVersion
+from mlops_assets.lifecycle.serving_health import ServingHealth
+from mlops_assets.lifecycle.serving_moves import Action, Move
+from mlops_assets.lifecycle.serving_store import ServingStore
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.lifecycle.tracking import Tracking
 from mlops_assets.storage.blobs import BlobStore
@@ -31,6 +37,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 Version = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 _MODELS = "models/"
+_ENDED = frozenset({DeploymentStatus.TERMINATED, DeploymentStatus.ROLLBACK, DeploymentStatus.FAILED})
 _AT = "2024-05-02T21:31:00Z"
 _SHA256 = "0f343b0931126a20f133d67c2b018a3b5e2c5f3f8b7b7a51f1a3a5d5a0b3f2c1"
 _CHECK: dict[str, Any] = {
@@ -39,6 +46,7 @@ _CHECK: dict[str, Any] = {
     "note": "report 0f343b093112 of covid_crash",
     "rule": "SR 11-7: outcomes analysis",
     "evidence": _SHA256,
+    "shown_by": "machine",
     "completed_at": _AT,
 }
 _MODEL: dict[str, Any] = {
@@ -64,12 +72,14 @@ _DEPLOYMENT: dict[str, Any] = {
     "experiment_name": "signal_classifier",
     "environment": "staging",
     "endpoint": "predictions/signal_classifier",
+    "state": "in_review",
     "status": "pending",
     "health_status": None,
     "approval_checklist": [_CHECK],
     "evidence_fingerprint": _SHA256,
     "logs": [],
     "error_rate": None,
+    "metrics": None,
     "created_by": "dagster",
     "created_at": _AT,
     "updated_at": _AT,
@@ -105,6 +115,7 @@ class ChecklistItem(BaseModel):
     note: str
     rule: str
     evidence: str | None = Field(description="Fingerprint of what shows that it holds.")
+    shown_by: ShownBy = Field(default=ShownBy.MACHINE, description="Whether stores show it or people attest it.")
     completed_at: datetime | None
 
 
@@ -167,6 +178,17 @@ class ModelDetail(Model):
     code_version: str
 
 
+class DeploymentMetrics(BaseModel):
+    """What was asked of a deployment in the last day and how it answered; latencies are of what it answered."""
+
+    request_count: int
+    error_count: int
+    avg_latency_ms: float | None
+    p95_latency_ms: float | None
+    p99_latency_ms: float | None
+    last_updated: datetime | None
+
+
 class DeploymentView(BaseModel):
     """One request to use a version in an environment, and how far it came. The id stands twice, for old clients."""
 
@@ -179,18 +201,20 @@ class DeploymentView(BaseModel):
     experiment_name: str
     environment: Environment
     endpoint: str
+    state: State = Field(description="Where it stands; `status` is the coarser view of it.")
     status: DeploymentStatus
     health_status: Health | None
     approval_checklist: list[ChecklistItem]
-    evidence_fingerprint: str
+    evidence_fingerprint: str | None = Field(description="What was approved, or waits for it; null while items lack.")
     logs: list[str]
     error_rate: float | None
+    metrics: DeploymentMetrics | None
     created_by: str
     created_at: datetime
     updated_at: datetime
-    deployed_at: datetime | None
+    deployed_at: datetime | None = Field(description="When it first ran, as shadow, canary or champion.")
     terminated_at: datetime | None
-    rollback_from: str | None
+    rollback_from: str | None = Field(description="The deployment that was rolled back when this one served again.")
 
 
 class DeploymentViews(BaseModel):
@@ -276,7 +300,12 @@ class ExperimentPages:
 
 
 def router(
-    models: ModelRegistry, deployments: Deployments, experiments: ExperimentPages, blobs: BlobStore
+    models: ModelRegistry,
+    deployments: Deployments,
+    experiments: ExperimentPages,
+    blobs: BlobStore,
+    health: DeploymentHealth,
+    serving: ServingStore,
 ) -> APIRouter:
     """Return the routes of the model lifecycle."""
     routes = APIRouter(tags=["lifecycle"])
@@ -319,12 +348,16 @@ def router(
     ) -> DeploymentViews:
         """List deployment requests, oldest first."""
         found = deployments.list(model=model_name, environment=environment, status=status)
-        return DeploymentViews(deployments=[_deployment(one) for one in found[skip : skip + limit]], total=len(found))
+        shown = found[skip : skip + limit]
+        judged, moves = health.of(shown), serving.of([one.id for one in shown])
+        views = [_deployment(one, judged[one.id], moves[one.id]) for one in shown]
+        return DeploymentViews(deployments=views, total=len(found))
 
     @routes.get("/deployments/{deployment_id}")
     def show_deployment(deployment_id: str) -> DeploymentView:
         """Show one deployment request with its checklist."""
-        return _deployment(deployments.get(deployment_id))
+        found = deployments.get(deployment_id)
+        return _deployment(found, health.of([found])[found.id], serving.of([found.id])[found.id])
 
     @routes.get("/experiments/{name}")
     def show_experiment(name: str) -> Experiment:
@@ -356,7 +389,10 @@ def _model(version: ModelVersion, requests: Sequence[Deployment]) -> Model:
     )
 
 
-def _deployment(request: Deployment) -> DeploymentView:
+def _deployment(request: Deployment, judged: Judged, moves: Sequence[Move]) -> DeploymentView:
+    """Show a deployment with what the serving log says of it."""
+    own = [one for one in moves if one.runs(request.id)]
+    restored = [one.deployment_id for one in own if one.action is Action.ROLL_BACK and one.has_champion(request.id)]
     return DeploymentView.model_validate(
         {
             "mongo_id": request.id,
@@ -366,19 +402,39 @@ def _deployment(request: Deployment) -> DeploymentView:
             "experiment_name": request.model,
             "environment": request.environment,
             "endpoint": f"predictions/{request.model}",
+            "state": request.state,
             "status": request.status,
-            "health_status": None,
+            "health_status": judged.status,
             "approval_checklist": _checklist(request),
             "evidence_fingerprint": request.evidence_fingerprint,
-            "logs": [],
-            "error_rate": None,
+            "logs": [_told(one) for one in moves],
+            "error_rate": judged.health.error_rate,
+            "metrics": _metrics(judged.health),
             "created_by": request.created_by,
             "created_at": request.created_at,
             "updated_at": request.updated_at,
-            "deployed_at": None,
-            "terminated_at": request.updated_at if request.status is DeploymentStatus.TERMINATED else None,
-            "rollback_from": None,
+            "deployed_at": own[0].at if own else None,
+            "terminated_at": request.updated_at if request.status in _ENDED else None,
+            "rollback_from": restored[-1] if restored else None,
         }
+    )
+
+
+def _told(move: Move) -> str:
+    return f"{move.at:%Y-%m-%dT%H:%M:%SZ} {move.action} by {move.actor}: {move.after.words}. {move.reason}"
+
+
+def _metrics(health: ServingHealth) -> DeploymentMetrics | None:
+    """Show the figures; a deployment of which nothing was asked has none."""
+    if not health.request_count:
+        return None
+    return DeploymentMetrics(
+        request_count=health.request_count,
+        error_count=health.error_count,
+        avg_latency_ms=health.mean_ms,
+        p95_latency_ms=health.p95_ms,
+        p99_latency_ms=health.p99_ms,
+        last_updated=health.last_updated,
     )
 
 

@@ -1,4 +1,4 @@
-"""What an approval to deploy is bound to: every item of the checklist, the gates of its reports and the tier's rule."""
+"""What an approval to deploy is bound to: the request, its checklist, the gates of its reports and the tier's rule."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ KINDS = {
     "folds_apart": PartKind.DATA,
     "look_ahead": PartKind.DATA,
     "baselines_known": PartKind.REPORT,
+    "limits_set": PartKind.THRESHOLDS,
+    "documented": PartKind.SUBJECT,
     "report": PartKind.REPORT,
     "explanations": PartKind.REPORT,
     "drift_calibration": PartKind.THRESHOLDS,
+    "independent_validation": PartKind.REPORT,
+    "limits_reviewed": PartKind.THRESHOLDS,
+    "fallback_named": PartKind.POLICY,
 }
 """By the first word of an item's name, what kind of evidence it is."""
 
 
-def approval_evidence(checklist: Checklist, rule: TierRule) -> Evidence:
-    """Return a complete checklist as parts.
+def approval_evidence(checklist: Checklist, rule: TierRule, *, deployment_id: str) -> Evidence:
+    """Return a complete checklist as parts. One request's approval is none for another request of the same version.
 
     Raises:
         ChecklistIncomplete: naming what is missing.
@@ -31,7 +36,8 @@ def approval_evidence(checklist: Checklist, rule: TierRule) -> Evidence:
         Part(name=f"gates.{scenario}", kind=PartKind.POLICY, fingerprint=found, note=f"the gates of {scenario}")
         for scenario, found in checklist.gates.items()
     )
-    return Evidence(parts=(*(_part(item, checklist) for item in checklist.items), *gates, rule.as_part()))
+    asked = Part(name="request", kind=PartKind.SUBJECT, fingerprint=deployment_id, note=checklist.subject)
+    return Evidence(parts=(asked, *(_part(item, checklist) for item in checklist.items), *gates, rule.as_part()))
 
 
 def _part(item: Item, checklist: Checklist) -> Part:

@@ -3,7 +3,7 @@
 # No `from __future__ import annotations`: Dagster compares the annotation of `context` as a class.
 
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import asdict
 
 import dagster as dg
 import polars as pl
@@ -12,29 +12,40 @@ from mlops_assets.features.knowledge import latest_known
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
-from mlops_assets.lifecycle import candidate as training
-from mlops_assets.lifecycle import drift, drift_report, plots, predict
+from mlops_assets.lifecycle import drift, drift_report, plots
 from mlops_assets.lifecycle.automation import drift_sensor
 from mlops_assets.lifecycle.candidate import Candidate, train_candidate
-from mlops_assets.lifecycle.checklist import LookAheadFound, assemble
 from mlops_assets.lifecycle.deployment import Deployments
-from mlops_assets.lifecycle.evidence import SealedReports, gather, makers_of
+from mlops_assets.lifecycle.evidence import EvidenceDesk
+from mlops_assets.lifecycle.kinds.kind import Format
+from mlops_assets.lifecycle.kinds.known import kind_of
+from mlops_assets.lifecycle.learner import EXPLAINED
+from mlops_assets.lifecycle.predictions import columns_of, predict
 from mlops_assets.lifecycle.registry import ModelRegistry
-from mlops_assets.lifecycle.results import drift_checks, model_result, probability_check, request_result, with_checks
+from mlops_assets.lifecycle.results import drift_checks, model_result, prediction_check, request_result, with_checks
 from mlops_assets.lifecycle.spec import ModelSpec, fields_of
-from mlops_assets.lifecycle.tracking import RunKey, TrackedRun, Tracking
+from mlops_assets.lifecycle.tracked_run import TrackedRun
+from mlops_assets.lifecycle.tracking import Tracking
+from mlops_assets.lifecycle.tracking_dagster import mlflow_metadata, run_key, run_tags
+from mlops_assets.lifecycle.trials import TrialLedger
+from mlops_assets.lifecycle.version_metadata import code_version_of, version_metadata
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
-from mlops_assets.orchestration.timing import content_freshness, refresh_when_inputs_change
+from mlops_assets.orchestration.timing import (
+    cadence_freshness,
+    content_freshness,
+    refresh_on_cadence,
+    refresh_when_inputs_change,
+)
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
 
-_PREDICTION_RULES = ("mlops_assets.lifecycle.predict", "mlops_assets.lifecycle.train")
+_PREDICTION_RULES = ("mlops_assets.lifecycle.predictions", "mlops_assets.lifecycle.folds")
 _DRIFT_RULES = ("mlops_assets.lifecycle.drift",)
 _DEPLOYMENT_RULES = (
     "mlops_assets.lifecycle.approval_evidence",
     "mlops_assets.lifecycle.checklist",
-    "mlops_assets.lifecycle.deployment",
+    "mlops_assets.lifecycle.deployment_requests",
     "mlops_assets.lifecycle.evidence",
 )
 
@@ -52,10 +63,10 @@ def drift_definitions(view: FeatureView, model: ModelSpec) -> dg.Definitions:
     """Return the asset that watches the features that a model takes from a view, and the sensor that opens events."""
     dataset = model.drift_dataset(view.name)
     features = [one.column for one in model.training_set.features if one.view == view.name]
-    train_until = model.training_set.folds.train_until
+    folds = model.training_set.folds
     watched = {
         "features": features,
-        "train_until": train_until.isoformat(),
+        "folds": folds.as_json(),
         "monitoring": fields_of(model.monitoring),
     }
     version = code_version(fingerprint(watched), *_DRIFT_RULES)
@@ -89,6 +100,7 @@ def drift_definitions(view: FeatureView, model: ModelSpec) -> dg.Definitions:
     ) -> dg.MaterializeResult:
         source = snapshots.head(view.dataset)
         rows = latest_known(snapshots.frame(source))
+        train_until = folds.resolved(rows["date"].unique().sort().to_list()).train_until
         result = drift.measure(rows, features, train_until=train_until, monitoring=model.monitoring)
         provenance = Provenance(code_version=version, inputs={view.dataset: source.fingerprint})
         published = snapshots.publish(dataset, drift.as_table(result), provenance=provenance, actor=actor.name)
@@ -103,7 +115,7 @@ def drift_definitions(view: FeatureView, model: ModelSpec) -> dg.Definitions:
 
 
 def _model(spec: ModelSpec) -> dg.AssetsDefinition:
-    version = code_version(spec.fingerprint, *training.RULE_MODULES)
+    version = code_version_of(spec)
 
     @dg.asset(
         key=key(spec.dataset),
@@ -111,45 +123,55 @@ def _model(spec: ModelSpec) -> dg.AssetsDefinition:
         description=spec.description,
         owners=[spec.owner],
         group_name="models",
-        kinds={"lightgbm", "mlflow"},
-        tags={"version": spec.version, "tier": str(spec.tier)},
+        kinds={*kind_of(spec.kind).libraries, "mlflow"},
+        tags={"version": spec.version, "tier": str(spec.tier), "model_kind": spec.kind},
         code_version=version,
         metadata=asset_metadata(file=spec.declared_in),
-        freshness_policy=content_freshness(),
+        freshness_policy=cadence_freshness(spec.retraining.within),
         check_specs=[
             dg.AssetCheckSpec(
                 "folds_lie_apart",
                 asset=key(spec.dataset),
                 blocking=True,
-                description="Every label of a fold was known, and the embargo over, before the next fold begins.",
+                description="Every label of a fold was known, and the embargo over, before the next fold begins; "
+                "so it is in each period of the walk-forward.",
             ),
             dg.AssetCheckSpec(
                 "beats_its_baselines",
                 asset=key(spec.dataset),
-                description="Log loss on the test fold is below every naive baseline's, beyond chance.",
+                description=f"{kind_of(spec.kind).loss_name} on the test fold is below every naive baseline's, "
+                "beyond chance.",
             ),
         ],
-        automation_condition=refresh_when_inputs_change(),
+        automation_condition=refresh_on_cadence(),
     )
     def model(
         context: dg.AssetExecutionContext,
         snapshots: dg.ResourceParam[SnapshotStore],
         tracking: dg.ResourceParam[Tracking],
         models: dg.ResourceParam[ModelRegistry],
+        trials: dg.ResourceParam[TrialLedger],
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
         source = snapshots.head(spec.training_set.dataset)
-        trained = train_candidate(snapshots.read(source), spec)
-        metadata = trained.metadata(spec, training_set_fingerprint=source.fingerprint, code_version=version)
-        root = context.run.root_run_id or context.run.run_id
-        tags = _run_tags(context, spec, source, version)
-        with tracking.run(RunKey(asset=spec.dataset, root_run_id=root), experiment=spec.dataset, tags=tags) as run:
+        trained = train_candidate(snapshots.read(source), spec, progress=context.log.info)
+        metadata = version_metadata(trained, source, code_version=version, trials=trials.count(spec.name))
+        tags = run_tags(
+            context,
+            tracking,
+            asset=spec.dataset,
+            description=spec.description,
+            code_version=version,
+            declaration=f"{spec.version} {spec.fingerprint}",
+            actor=actor.name,
+        )
+        with tracking.run(run_key(context, spec.dataset), experiment=spec.dataset, tags=tags) as run:
             _track(run, trained, source)
             run.log_json(metadata, "metadata.json")
             registered = models.register(
                 model=spec.name,
                 kind=spec.kind,
-                text=trained.fit.text,
+                content=trained.fitted.content,
                 training_set_fingerprint=source.fingerprint,
                 code_version=version,
                 run_id=run.id,
@@ -157,13 +179,17 @@ def _model(spec: ModelSpec) -> dg.AssetsDefinition:
                 metrics=trained.metrics(),
                 actor=actor.name,
             )
-        return model_result(spec, trained, registered, run_id=run.id)
+        return model_result(trained, registered, run=mlflow_metadata(tracking, run.id))
 
     return model
 
 
 def _predictions(spec: ModelSpec) -> dg.AssetsDefinition:
-    version = code_version(fingerprint(fields_of(spec.buckets)), *_PREDICTION_RULES)
+    version = code_version(
+        fingerprint({"kind": spec.kind, "learner": asdict(spec.learner)}),
+        *_PREDICTION_RULES,
+        *kind_of(spec.kind).rule_modules,
+    )
     sources = [(spec.training_set.dataset, feature) for feature in spec.features]
 
     @dg.asset(
@@ -172,17 +198,19 @@ def _predictions(spec: ModelSpec) -> dg.AssetsDefinition:
         description=f"What {spec.name} says of every row of {spec.training_set.dataset}, live rows included.",
         owners=[spec.owner],
         group_name="models",
-        kinds={"lightgbm", "parquet"},
+        kinds={*kind_of(spec.kind).libraries, "parquet"},
         code_version=version,
         metadata=asset_metadata(
-            file=spec.declared_in, columns=predict.COLUMNS, lineage={"probability": sources, "bucket": sources}
+            file=spec.declared_in,
+            columns=columns_of(spec),
+            lineage={column.name: sources for column in kind_of(spec.kind).columns},
         ),
         check_specs=[
             dg.AssetCheckSpec(
-                "probabilities_are_valid",
+                "predictions_are_valid",
                 asset=key(spec.predictions),
                 blocking=True,
-                description="One probability from 0 to 1 for each symbol and date.",
+                description="The model said something possible, once, for each symbol and date.",
             )
         ],
         automation_condition=refresh_when_inputs_change(),
@@ -195,27 +223,19 @@ def _predictions(spec: ModelSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         source, trained = snapshots.head(spec.training_set.dataset), models.latest(spec.name)
         rows = snapshots.read(source)
-        said = predict.predict(
-            rows,
-            text=models.load_text(trained),
-            features=spec.features,
-            buckets=spec.buckets,
-            model_version=trained.version,
-        )
+        said = predict(rows, models.load(trained), spec, model_version=trained.version)
         inputs = {spec.training_set.dataset: source.fingerprint, spec.dataset: trained.fingerprint}
         provenance = Provenance(code_version=version, inputs=inputs)
         published = snapshots.publish(spec.predictions, said, provenance=provenance, actor=actor.name)
         frame = pl.DataFrame(pl.from_arrow(said))
-        probability = frame.get_column("probability").to_numpy()
         return with_checks(
             snapshot_result(
                 published,
                 model_version=trained.version,
                 rows_without_features=rows.num_rows - said.num_rows,
-                rows_by_bucket=dict(frame.group_by("bucket").len().sort("bucket").iter_rows()),
-                spread=plot_metadata(plots.probability_plot(probability, spec.buckets)),
+                spread=plot_metadata(plots.spread_plot(frame, spec)),
             ),
-            [probability_check(frame)],
+            [prediction_check(frame, spec)],
         )
 
     return predictions
@@ -226,7 +246,7 @@ def _deployment(spec: ModelSpec, scenarios: Sequence[str]) -> dg.AssetsDefinitio
     needed = [
         spec.dataset,
         spec.predictions,
-        f"explanations/{spec.name}",
+        *([f"explanations/{spec.name}"] if spec.kind in EXPLAINED else []),
         *(spec.drift_dataset(view) for view in spec.training_set.views),
         *(f"reports/{scenario}" for scenario in scenarios),
     ]
@@ -236,80 +256,39 @@ def _deployment(spec: ModelSpec, scenarios: Sequence[str]) -> dg.AssetsDefinitio
         deps=[key(one) for one in needed],
         description=(
             f"Request to deploy the latest {spec.name} to {target.environment}: its checklist, filled from evidence, "
-            f"and the approval that it waits for, by the rule of tier {spec.tier}."
+            f"and once that is complete the approval that it waits for, by the rule of tier {spec.tier}."
         ),
         owners=[spec.owner],
         group_name="deployments",
         kinds={"sql"},
         code_version=code_version(spec.fingerprint, *_DEPLOYMENT_RULES),
         metadata=asset_metadata(file=spec.declared_in),
+        check_specs=[
+            dg.AssetCheckSpec(
+                "checklist_is_complete",
+                asset=key(dataset),
+                description=f"Everything that {target.environment} asks for is shown.",
+            )
+        ],
         automation_condition=refresh_when_inputs_change(),
         freshness_policy=content_freshness(),
     )
     def deployment_request(
-        context: dg.AssetExecutionContext,
-        snapshots: dg.ResourceParam[SnapshotStore],
-        models: dg.ResourceParam[ModelRegistry],
-        reports: dg.ResourceParam[SealedReports],
+        evidence: dg.ResourceParam[EvidenceDesk],
         deployments: dg.ResourceParam[Deployments],
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
-        version = models.latest(spec.name)
-        found = gather(
-            spec,
-            version,
-            scenarios=scenarios,
-            look_ahead={view: _look_ahead(context.instance, view) for view in spec.training_set.views},
-            snapshots=snapshots,
-            reports=reports,
-        )
-        checklist = assemble(found)
-        requested = deployments.request(
-            version=version,
-            target=target,
-            tier=spec.tier,
-            checklist=checklist,
-            makers=makers_of(version, scenarios=scenarios, reports=reports),
-            by=actor,
-        )
-        return request_result(requested, checklist)
+        asked = evidence.gather(spec.name)
+        return request_result(deployments.request(asked, by=actor), asked.checklist)
 
     return deployment_request
 
 
-def _run_tags(context: dg.AssetExecutionContext, spec: ModelSpec, source: Snapshot, version: str) -> dict[str, str]:
-    return {
-        "dagster.run_id": context.run.run_id,
-        "dagster.root_run_id": context.run.root_run_id or context.run.run_id,
-        "dagster.asset": spec.dataset,
-        "mlops.attempt": str(context.retry_number),
-        "mlops.code_version": version,
-        "mlops.declaration": f"{spec.version} {spec.fingerprint}",
-        "mlops.training_set_fingerprint": source.fingerprint,
-    }
-
-
 def _track(run: TrackedRun, trained: Candidate, source: Snapshot) -> None:
-    run.log_dataset(source.dataset, source.fingerprint)
-    run.log_parameters({**trained.fit.parameters, "rounds": trained.fit.rounds})
+    run.log_training_set(source)
+    run.log_parameters(trained.fitted.parameters)
     run.log_metrics(trained.metrics())
-    run.log_lightgbm(trained.fit.text)
-
-
-def _look_ahead(instance: dg.DagsterInstance, view: str) -> LookAheadFound | None:
-    """Return what the look-ahead check found on the view's latest materialisation, or None if it has not run on it."""
-    asset = key(f"features/{view}")
-    record = instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(asset, "look_ahead"))
-    evaluation = record.event.asset_check_evaluation if record and record.event else None
-    latest = instance.fetch_materializations(asset, limit=1).records
-    if evaluation is None or evaluation.target_materialization_data is None or not latest:
-        return None
-    published = latest[0].asset_materialization
-    if evaluation.target_materialization_data.storage_id != latest[0].storage_id or published is None:
-        return None
-    return LookAheadFound(
-        is_passed=evaluation.passed,
-        snapshot_fingerprint=str(published.metadata["fingerprint"].value),
-        cuts=tuple(cast("list[str]", evaluation.metadata["cuts"].value)),
-        rows_compared=cast("int", evaluation.metadata["rows_compared"].value),
-    )
+    if trained.fitted.format is Format.LIGHTGBM_TEXT:
+        run.log_lightgbm(trained.fitted.content.decode())
+    else:
+        run.log_model(trained.fitted.content, trained.fitted.format.file_name)

@@ -1,104 +1,145 @@
 """What training yields: the fitted model, its skill on rows it never saw, and the proof that its folds lie apart."""
 
-# pyarrow, LightGBM and scikit-learn carry no types.
+# pyarrow carries no types.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from mlops_assets.features.spec import Fold
 from mlops_assets.kernel.fingerprint import Json
-from mlops_assets.lifecycle.predict import probabilities
-from mlops_assets.lifecycle.skill import Reliability, Skill, judge, reliability
-from mlops_assets.lifecycle.spec import ModelSpec, fields_of
-from mlops_assets.lifecycle.train import FOLDS, Fit, Gap, fit, fold_gaps, fold_rows
+from mlops_assets.lifecycle.folds import FOLDS, Gap, fold_gaps, fold_rows
+from mlops_assets.lifecycle.kinds.kind import Fitted
+from mlops_assets.lifecycle.kinds.known import kind_of
+from mlops_assets.lifecycle.skill import Skill, gain_over
+from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.walk_forward import Period, walk_forward
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RULE_MODULES = (
-    "mlops_assets.lifecycle.train",
-    "mlops_assets.lifecycle.predict",
-    "mlops_assets.lifecycle.skill",
+Progress = Callable[[str], None]
+"""Is told what begins."""
+
+_SHARED_RULES = (
     "mlops_assets.lifecycle.candidate",
+    "mlops_assets.lifecycle.folds",
+    "mlops_assets.lifecycle.skill",
+    "mlops_assets.lifecycle.walk_forward",
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidate:
-    """A model that was trained and judged, and is not registered yet."""
+    """A model that was trained and judged, and is not registered yet. `test` and `said` are for pictures."""
 
-    fit: Fit
+    spec: ModelSpec
+    fitted: Fitted
     skill: Skill
     gaps: Sequence[Gap]
     fold_rows: Mapping[str, int]
-    reliability: Sequence[Reliability]
+    periods: Sequence[Period]
+    test: pl.DataFrame
+    said: pl.DataFrame
 
     @property
     def folds_lie_apart(self) -> bool:
-        return all(gap.is_disjoint for gap in self.gaps)
+        """Tell whether every label of a fold, and of a period's fit, was known before the next rows begin."""
+        return all(gap.is_disjoint for gap in self._all_gaps)
+
+    @property
+    def fewest_sessions_apart(self) -> int:
+        return min(gap.sessions for gap in self._all_gaps)
+
+    @property
+    def _all_gaps(self) -> list[Gap]:
+        return [*self.gaps, *(gap for period in self.periods for gap in period.gaps)]
 
     def metrics(self) -> dict[str, float]:
         """Return the figures for lists and charts, flat: `test/auc`, `test/base_rate/log_loss`, `valid/auc`."""
-        named = {"test": self.skill.model, "valid": self.skill.valid}
+        named = {"test": self.skill.test["model"], "valid": self.skill.valid}
         named |= {f"test/{name}": scores for name, scores in self.skill.test.items() if name != "model"}
         return {
             f"{where}/{name}": float(value)
             for where, scores in named.items()
-            for name, value in asdict(scores).items()
+            for name, value in scores.items()
             if value is not None
         }
 
-    def metadata(self, spec: ModelSpec, *, training_set_fingerprint: str, code_version: str) -> dict[str, Json]:
-        """Return what the registry's template for classifiers asks for."""
+    def metadata(self) -> dict[str, Json]:
+        """Return what the template of the model's kind asks for and training can say."""
+        spec = self.spec
         return {
             "kind": spec.kind,
             "declaration_version": spec.version,
             "declaration_fingerprint": spec.fingerprint,
+            "declaration": spec.declaration,
             "owner": spec.owner,
-            "description": spec.description,
             "tier": spec.tier,
+            "description": spec.description,
+            "purpose": spec.purpose,
+            "scope": spec.scope,
+            "assumptions": list(spec.assumptions),
+            "limitations": list(spec.limitations),
             "training_set": spec.training_set.dataset,
-            "training_set_fingerprint": training_set_fingerprint,
             "features": list(spec.features),
-            "parameters": self.fit.parameters,
-            "seed": spec.seed,
-            "library": self.fit.library,
-            "code_version": code_version,
             "horizon_sessions": spec.training_set.label.horizon_sessions,
-            "threshold": spec.training_set.label.threshold,
-            "rounds": self.fit.rounds,
+            "parameters": dict(self.fitted.parameters),
+            "seed": spec.seed,
+            "library": self.fitted.library,
+            "artifact_format": self.fitted.format.value,
             "fold_rows": dict(self.fold_rows),
             "fold_gaps": [asdict(gap) for gap in self.gaps],
-            "buckets": fields_of(spec.buckets),
             "skill": self.skill.as_json(),
+            "walk_forward": [period.as_json() for period in self.periods],
+            **self.fitted.facts,
         }
 
 
-def train_candidate(table: pa.Table, spec: ModelSpec) -> Candidate:
-    """Fit the declared model to its training set and judge it on the test fold.
+def rule_modules(spec: ModelSpec) -> tuple[str, ...]:
+    """Name the modules whose source decides what training yields."""
+    return (*_SHARED_RULES, *kind_of(spec.kind).rule_modules)
+
+
+def train_candidate(table: pa.Table, spec: ModelSpec, *, progress: Progress = lambda _what: None) -> Candidate:
+    """Fit the declared model to its training set and judge it on the test fold and period by period.
 
     Raises:
-        EmptyFold: if a fold has no complete rows.
+        EmptyFold: if a fold or a period has no complete rows.
     """
-    fitted = fit(table, spec)
+    kind = kind_of(spec.kind)
     rows = {fold: fold_rows(table, spec.features, fold) for fold in FOLDS}
-    said = {fold: probabilities(fitted.text, rows[fold], spec.features) for fold in (Fold.VALID, Fold.TEST)}
+    progress(f"fitting {spec.name} to {rows[Fold.TRAIN].height} rows")
+    fitted = kind.fit(rows[Fold.TRAIN], rows[Fold.VALID], spec)
+    valid, test = (kind.predict(rows[fold], fitted.content, spec) for fold in (Fold.VALID, Fold.TEST))
+    progress(f"trying it on {spec.walk_forward.windows} earlier periods")
     return Candidate(
-        fit=fitted,
-        skill=judge(
-            train=rows[Fold.TRAIN],
-            valid=rows[Fold.VALID],
-            test=rows[Fold.TEST],
-            valid_probability=said[Fold.VALID],
-            test_probability=said[Fold.TEST],
-            momentum=spec.baseline.momentum,
-            seed=spec.seed,
-        ),
+        spec=spec,
+        fitted=fitted,
+        skill=_judge(rows, valid, test, spec),
         gaps=fold_gaps(table),
         fold_rows={fold.value: rows[fold].height for fold in FOLDS},
-        reliability=reliability(rows[Fold.TEST].get_column("label").to_numpy(), said[Fold.TEST]),
+        periods=walk_forward(table, spec),
+        test=rows[Fold.TEST],
+        said=test,
+    )
+
+
+def _judge(rows: Mapping[Fold, pl.DataFrame], valid: pl.DataFrame, test: pl.DataFrame, spec: ModelSpec) -> Skill:
+    kind, judged = kind_of(spec.kind), rows[Fold.TEST]
+    naive = kind.naive(rows[Fold.TRAIN], judged, spec)
+    losses = kind.losses(judged, test, spec)
+    return Skill(
+        loss=kind.loss_name,
+        test={name: kind.scores(judged, said, spec) for name, said in {"model": test, **naive}.items()},
+        valid=kind.scores(rows[Fold.VALID], valid, spec),
+        gains=[
+            gain_over(name, judged["date"], losses, kind.losses(judged, said, spec), seed=spec.seed)
+            for name, said in naive.items()
+        ],
     )

@@ -1,8 +1,12 @@
-"""What has to be shown before a version may be deployed, and what of it is there: each item with its own evidence."""
+"""What has to be shown before a version may be deployed, and what of it is there: each item with its own evidence.
+
+What is asked for grows with the environment. Most of it a machine shows; what no machine can, people attest who did not
+make the version.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -18,6 +22,13 @@ class ItemStatus(StrEnum):
     PENDING = "pending"
 
 
+class ShownBy(StrEnum):
+    """Who shows an item: what is stored, or somebody's word."""
+
+    MACHINE = "machine"
+    HUMAN = "human"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One requirement. `rule` says where it comes from, `evidence` is the fingerprint of what shows it."""
@@ -27,6 +38,7 @@ class Item:
     rule: str
     note: str
     evidence: str | None = None
+    shown_by: ShownBy = ShownBy.MACHINE
 
     def as_json(self) -> dict[str, Json]:
         return {
@@ -35,6 +47,7 @@ class Item:
             "rule": self.rule,
             "note": self.note,
             "evidence": self.evidence,
+            "shown_by": self.shown_by.value,
         }
 
 
@@ -91,10 +104,23 @@ class ReportFound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attested:
+    """One person's word on an item, bound to the version by `fingerprint`."""
+
+    item: str
+    principal: str
+    statement: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What was found for one version. None means that nothing was.
 
     Args:
+        plan: the declared rollout and its limits.
+        makers: who made the version and the reports on it; their word attests nothing.
+        is_explained: whether models of its kind are explained feature by feature.
         look_ahead: by feature view, what its look-ahead check found; None where it has not run on what is published.
         reports: by scenario, its latest report.
         drift_limits: by feature view, the fingerprint of its calibrated limits.
@@ -103,6 +129,8 @@ class Evidence:
     version_id: str
     version_fingerprint: str
     environment: str
+    tier: int
+    plan: Mapping[str, Json]
     metadata: Mapping[str, Json]
     training_set: str
     training_set_fingerprint: str
@@ -114,6 +142,36 @@ class Evidence:
     explained_fingerprint: str | None
     explanations: str | None
     drift_limits: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
+    attested: Sequence[Attested] = ()
+    makers: frozenset[str] = frozenset()
+    is_explained: bool = True
+
+
+ATTESTATIONS: Mapping[str, tuple[str, str]] = {
+    "independent_validation": (
+        "SR 11-7: validation by people apart from development",
+        "somebody who did not make it has validated it",
+    ),
+    "limits_reviewed": (
+        "SEC 15c3-5, MiFID II RTS 6 art. 12 and 15: pre-set limits",
+        "the limits of its plan fit the desk and its orders",
+    ),
+    "fallback_named": (
+        "MiFID II RTS 6 art. 14: business continuity",
+        "what is done when it stops: the version, the strategy or the person that takes over",
+    ),
+}
+"""By item that people attest: where the requirement comes from, and what its statement says."""
+
+_DEVELOPMENT, _STAGING, _PRODUCTION = "development", "staging", "production"
+_HIGHEST_TIER = 1
+_OUTCOMES = "SR 11-7: outcomes analysis"
+_DOCUMENTED = ("purpose", "scope", "assumptions", "limitations")
+
+
+def needs_people(environment: str, tier: int) -> bool:
+    """Tell whether the checklist asks for attestations."""
+    return environment == _PRODUCTION or (tier == _HIGHEST_TIER and environment != _DEVELOPMENT)
 
 
 def assemble(evidence: Evidence) -> Checklist:
@@ -126,12 +184,27 @@ def assemble(evidence: Evidence) -> Checklist:
             _folds(evidence),
             *(_look_ahead(view, found) for view, found in evidence.look_ahead.items()),
             _baselines(evidence),
-            *(_report(evidence, scenario) for scenario in evidence.reports),
-            _explanations(evidence),
-            *(_drift(view, limits) for view, limits in evidence.drift_limits.items()),
+            _limits(evidence),
+            *(_for_use(evidence) if evidence.environment != _DEVELOPMENT else ()),
+            *(_attestations(evidence) if needs_people(evidence.environment, evidence.tier) else ()),
         ),
         gates={name: found.gates_fingerprint for name, found in evidence.reports.items() if found is not None},
     )
+
+
+def _for_use(evidence: Evidence) -> Iterator[Item]:
+    """Judge what is asked for wherever others rely on the model."""
+    yield _documented(evidence)
+    yield from (_report(evidence, scenario) for scenario in evidence.reports)
+    if not evidence.reports:
+        yield _no_report(evidence)
+    if evidence.is_explained:
+        yield _explanations(evidence)
+    yield from (_drift(view, limits) for view, limits in evidence.drift_limits.items())
+
+
+def _attestations(evidence: Evidence) -> Iterator[Item]:
+    yield from (_attestation(evidence, name, rule, asked) for name, (rule, asked) in ATTESTATIONS.items())
 
 
 def _registered(evidence: Evidence) -> Item:
@@ -211,14 +284,51 @@ def _baselines(evidence: Evidence) -> Item:
         name="baselines_known",
         status=ItemStatus.PASSED,
         rule="SR 11-7: benchmarking",
-        note=f"{verdict}; gain in log loss on the test fold over {said}",
+        note=f"{verdict}; gain in {evidence.skill.get('loss', 'loss')} on the test fold over {said}",
         evidence=fingerprint(evidence.skill),
+    )
+
+
+def _limits(evidence: Evidence) -> Item:
+    is_set = bool(evidence.plan.get("limits"))
+    return Item(
+        name="limits_set",
+        status=ItemStatus.PASSED if is_set else ItemStatus.PENDING,
+        rule="SEC 15c3-5: pre-set limits; MiFID II RTS 6 art. 7: controlled rollout",
+        note="rollout and limits are declared"
+        if is_set
+        else "no limits are declared; declare deployment.rollout and deployment.limits",
+        evidence=fingerprint(evidence.plan) if is_set else None,
+    )
+
+
+def _documented(evidence: Evidence) -> Item:
+    said = {name: evidence.metadata.get(name) for name in _DOCUMENTED}
+    missing = [name for name, found in said.items() if not found]
+    return Item(
+        name="documented",
+        status=ItemStatus.PENDING if missing else ItemStatus.PASSED,
+        rule="SR 11-7: documentation; EU AI Act Annex IV 1-2",
+        note=f"it does not say its {', '.join(missing)}; declare them and train again"
+        if missing
+        else "purpose, scope, assumptions and limitations are stated",
+        evidence=None if missing else fingerprint(said),
+    )
+
+
+def _no_report(evidence: Evidence) -> Item:
+    model = evidence.version_id.split("@", maxsplit=1)[0].removeprefix("models/")
+    return Item(
+        name="report",
+        status=ItemStatus.PENDING,
+        rule=_OUTCOMES,
+        note=f"no scenario puts {model} to the test; add a scenario with a strategy that uses it",
     )
 
 
 def _report(evidence: Evidence, scenario: str) -> Item:
     found = evidence.reports[scenario]
-    rule = "SR 11-7: outcomes analysis"
+    rule = _OUTCOMES
     name = f"report.{scenario}"
     if found is None:
         note = f"no report is sealed; materialise reports/{scenario}"
@@ -260,4 +370,23 @@ def _drift(view: str, limits: str | None) -> Item:
         if limits is None
         else f"{view} is watched with limits calibrated on the training window",
         evidence=limits,
+    )
+
+
+def _attestation(evidence: Evidence, name: str, rule: str, asked: str) -> Item:
+    own = [one for one in evidence.attested if one.item == name]
+    found = [one for one in own if one.principal not in evidence.makers]
+    ref = evidence.version_id.removeprefix("models/")
+    remedy = f"say that {asked}: `mlops deployments attest {ref} {name}`"
+    if not found:
+        of_makers = ", ".join(one.principal for one in own)
+        why = f"{of_makers} had a hand in it; somebody else has to " if own else "somebody who did not make it has to "
+        return Item(name=name, status=ItemStatus.PENDING, rule=rule, note=f"{why}{remedy}", shown_by=ShownBy.HUMAN)
+    return Item(
+        name=name,
+        status=ItemStatus.PASSED,
+        rule=rule,
+        note="; ".join(f"{one.principal}: {one.statement}" for one in found),
+        evidence=fingerprint([one.fingerprint for one in found]),
+        shown_by=ShownBy.HUMAN,
     )

@@ -1,263 +1,396 @@
-"""Which versions ask to be deployed: a row per request, bound to the evidence that people approve."""
+"""How versions come to serve: asked for with evidence, approved by people, promoted, rolled back and retired.
+
+Every verb is one transaction: the move in the serving log, the states of the deployments it concerns, the ledger entry
+and the copies for the mirrors stand together or not at all. Who serves is said by the log alone; that MLflow's alias
+follows is tried after the commit, and made good by the reconciler.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
+from typing import Protocol
 
 import sqlalchemy as sa
 
-from mlops_assets.governance.evidence import Evidence
+from mlops_assets.governance.approvals import plain_words
+from mlops_assets.governance.evidence import Evidence, Part, PartKind
+from mlops_assets.governance.rules import ROLLBACK_REVIEW
 from mlops_assets.governance.spec import Approval
 from mlops_assets.governance.store import ApprovalStore
-from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
-from mlops_assets.kernel.errors import Conflict, NotFound
-from mlops_assets.kernel.fingerprint import fingerprint
+from mlops_assets.kernel.errors import Conflict, Forbidden, IntegrityViolation, PlatformError
 from mlops_assets.kernel.identity import Principal
+from mlops_assets.lifecycle import deployment_rows as rows
+from mlops_assets.lifecycle import serving_moves
 from mlops_assets.lifecycle.approval_evidence import approval_evidence
-from mlops_assets.lifecycle.checklist import Checklist
+from mlops_assets.lifecycle.deployment_journal import DeploymentJournal, Outbox
+from mlops_assets.lifecycle.deployment_reading import DeploymentReader
+from mlops_assets.lifecycle.deployment_record import STEPS, Deployment
+from mlops_assets.lifecycle.deployment_requests import FOLLOWING, Requested, Requests
+from mlops_assets.lifecycle.deployment_states import State, Verb
+from mlops_assets.lifecycle.evidence import Gathered
 from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.spec import DeploymentTarget
+from mlops_assets.lifecycle.serving_moves import Action, Mode, Move, Serving
+from mlops_assets.lifecycle.serving_store import head, moves
+from mlops_assets.storage.failpoints import failpoint
 from mlops_assets.storage.journal import Journal
 from mlops_assets.storage.sql.database import Database
-from mlops_assets.storage.sql.tables import deployment
+from mlops_assets.storage.sql.tables import deployment, model_version
+
+REQUEST, PROMOTE, ROLL_BACK, RETIRE = (f"deployment.{verb}" for verb in ("request", "promote", "rollback", "retire"))
+_PROMOTABLE = frozenset({State.APPROVED, *STEPS})
 
 
-class DeploymentStatus(StrEnum):
-    """Where a deployment stands, in the words of the REST API."""
+class Access(Protocol):
+    """Which roles may do what."""
 
-    PENDING = "pending"
-    VALIDATING = "validating"
-    DEPLOYING = "deploying"
-    ACTIVE = "active"
-    FAILED = "failed"
-    ROLLBACK = "rollback"
-    TERMINATED = "terminated"
+    def require(self, principal: Principal, action: str) -> Principal: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """One request and what became of it. `epoch` counts its moves: a move names the epoch it starts from."""
+class Surroundings:
+    """What deployments ask of the rest of the platform.
 
-    id: str
-    model: str
-    model_version: int
-    environment: str
-    status: DeploymentStatus
-    evidence_fingerprint: str
-    checklist: Sequence[Mapping[str, Any]]
-    epoch: int
-    created_at: datetime
-    updated_at: datetime
-    created_by: str
+    Args:
+        gather: judges a version for an environment anew.
+        sessions_since: how many sessions of the exchange closed since an instant.
+        breaches: which limits a running deployment passes now, in words.
+        project: lets MLflow's alias follow who serves; its failure leaves the move standing.
+    """
+
+    gather: Callable[[str, int, str], Gathered]
+    sessions_since: Callable[[datetime], int]
+    breaches: Callable[[Deployment], Sequence[str]] = lambda _: ()
+    project: Callable[[Serving], object] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requested:
-    """A deployment and the approval it waits for."""
+class Moved:
+    """What a verb did: the deployment it was about, who serves now, and the review that it opened.
+
+    `unprojected` says why MLflow's alias does not follow yet.
+    """
 
     deployment: Deployment
-    approval: Approval
+    serving: Serving
+    review: Approval | None = None
+    unprojected: str | None = None
 
 
-def supersede(older: Deployment, *, by: str, actor: str, at: datetime) -> tuple[Deployment, Change]:
-    """End a pending request because the deployment `by` asks for the same model in the same environment.
+class Deployments(DeploymentReader):
+    """Keeps deployments in SQL and moves them. Reading who serves is the work of `ServingStore`."""
 
-    Raises:
-        Conflict: if it is not pending.
-    """
-    if older.status is not DeploymentStatus.PENDING:
-        raise Conflict(f"deployment {older.id} is {older.status}; only a pending one can be superseded.")
-    change = Change(
-        actor=actor,
-        action="deployment.supersede",
-        subject=_subject(older),
-        before=older.evidence_fingerprint,
-        reason=f"superseded by deployment {by}",
-        details={"deployment": older.id, "superseded_by": by},
-    )
-    return _moved(older, DeploymentStatus.TERMINATED, at=at), change
-
-
-def _moved(request: Deployment, status: DeploymentStatus, *, at: datetime) -> Deployment:
-    return replace(request, status=status, epoch=request.epoch + 1, updated_at=at)
-
-
-def _subject(request: Deployment) -> str:
-    return f"deployments/{request.model}@{request.model_version}/{request.environment}"
-
-
-class Deployments:
-    """Keeps requests in SQL. Asking twice with the same evidence is asking once."""
-
-    def __init__(self, database: Database, journal: Journal, approvals: ApprovalStore, clock: Clock) -> None:
-        self._database, self._journal = database, journal
-        self._approvals, self._clock = approvals, clock
-
-    def request(
+    def __init__(
         self,
+        database: Database,
+        journal: Journal,
+        approvals: ApprovalStore,
+        clock: Clock,
         *,
-        version: ModelVersion,
-        target: DeploymentTarget,
-        tier: int,
-        checklist: Checklist,
-        makers: Collection[str],
-        by: Principal,
-    ) -> Requested:
-        """Ask to deploy a version: a pending deployment, and an approval bound to the evidence.
+        access: Access,
+        around: Surroundings,
+        outbox: Outbox | None = None,
+    ) -> None:
+        super().__init__(database)
+        self._approvals, self._clock = approvals, clock
+        self._access, self._around = access, around
+        self._journal = DeploymentJournal(journal=journal, clock=clock, outbox=outbox)
+        self._requests = Requests(approvals=approvals, journal=self._journal, clock=clock)
 
-        Older pending requests of the model for that environment end, and their approvals with them. Approvals are
-        asked for and withdrawn after the row is committed; if the process dies between, asking again does it. One
-        that was superseded and is asked for again is pending again.
+    def request(self, asked: Gathered, *, by: Principal, must_be_complete: bool = False) -> Requested:
+        """Ask to deploy a version. Asking again with the same evidence is asking once.
+
+        A complete checklist asks people for their approval, and ends every other request of the model for that
+        environment that does not run yet. An incomplete one is remembered as it is. A version that runs already is
+        returned as it is; one that people rejected, rolled back or retired is asked for again by people only.
 
         Args:
-            tier: the model's risk tier, which decides how many people have to agree, and in which roles.
-            makers: who made the evidence; none of them, nor `by`, decides.
+            must_be_complete: whether somebody asks for it now, and nothing else will do.
 
         Raises:
+            Forbidden: if they may not.
             ChecklistIncomplete: naming what is missing.
+            Conflict: if it was rejected with exactly this evidence.
         """
-        evidence = approval_evidence(checklist, self._approvals.rules.of(tier))
-        asked = _asked(version, target, checklist, evidence, by, self._clock.now())
+        self._access.require(by, REQUEST)
         with self._database.begin() as connection:
-            current = self._ask(connection, asked, version, by)
-            for older in _pending_beside(connection, current):
-                ended, change = supersede(older, by=current.id, actor=by.name, at=asked.created_at)
-                _move(connection, ended)
-                self._journal.append(connection, change)
-            superseded = _superseded_subjects(connection, current)
-        self._approvals.withdraw(superseded, by=by, reason=f"superseded by deployment {current.id}")
-        approval = self._approvals.request(
-            subject=_subject(current), tier=tier, evidence=evidence, authors={version.created_by, *makers}, by=by
-        )
-        return Requested(deployment=current, approval=approval)
+            return self._requests.request(connection, asked, by=by, must_be_complete=must_be_complete)
 
-    def _ask(self, connection: sa.Connection, asked: Deployment, version: ModelVersion, by: Principal) -> Deployment:
-        known = _load(connection, asked.id)
-        if known is not None and known.status is not DeploymentStatus.TERMINATED:
-            return known
-        if known is None:
-            current = asked
-            connection.execute(sa.insert(deployment).values({name: getattr(asked, name) for name in _FIELDS}))
-        else:
-            current = _moved(known, DeploymentStatus.PENDING, at=asked.created_at)
-            _move(connection, current)
-        self._journal.append(
-            connection,
-            Change(
-                actor=by.name,
-                action="deployment.request",
-                subject=_subject(asked),
-                after=asked.evidence_fingerprint,
-                details={"deployment": asked.id, "model_version": version.fingerprint},
-            ),
-        )
-        return current
+    def follow_approvals(self, *, by: Principal) -> list[Deployment]:
+        """Move every deployment whose approval was decided, ended or taken back since; return those."""
+        return self._follow(by)
 
-    def get(self, deployment_id: str) -> Deployment:
-        """Return one deployment.
+    def promote(self, deployment_id: str, *, to: State, by: Principal, reason: str, epoch: int | None = None) -> Moved:
+        """Let an approved version run as shadow or canary beside the champion, or in its place.
+
+        The evidence is gathered again, and the approval has to stand for exactly that in the moment of the move. If
+        it moved, the deployment goes back to its beginning, and a challenger stops.
+
+        Args:
+            epoch: the move that the caller has seen last; by default the last one when this call began.
 
         Raises:
-            NotFound: if there is no such deployment.
+            Forbidden: if they may not, or are no person.
+            Conflict: naming what moved, what is missing, or who was faster.
+            IntegrityViolation: if the version is not the one that was registered.
         """
+        self._access.require(by, PROMOTE)
+        if by.is_service:
+            raise Forbidden(f"{by.name} is a service; only people promote. A candidate never promotes itself.")
+        said = plain_words(reason, what="reason", is_needed=True)
+        self._follow(by, deployment.c.id == deployment_id)
+        wanted = self.get(deployment_id)
+        start = self._now(wanted.model, wanted.environment)
+        self._require_time_served(wanted, to)
+        asked = self._around.gather(wanted.model, wanted.model_version, wanted.environment)
+        with self._database.begin() as connection:
+            one = rows.get(connection, wanted.id)
+            done = self._promote(connection, one, asked, to=to, by=by, reason=said, epoch=_seen(epoch, start))
+        if isinstance(done, Conflict):
+            if wanted.state in STEPS:
+                self._project(self._now(wanted.model, wanted.environment))
+            raise done
+        return self._finished(*done)
+
+    def rollback(
+        self,
+        model: str,
+        environment: str,
+        *,
+        by: Principal,
+        reason: str,
+        epoch: int | None = None,
+        is_of_champion: bool = False,
+    ) -> Moved:
+        """End what was promoted last, at once and without an approval: the challenger if one runs, else the champion.
+
+        A champion's place takes the one before that was neither rolled back nor retired; a challenger goes on beside
+        it. Where answers change, a review is opened.
+
+        Args:
+            is_of_champion: whether to revert the champion although a challenger runs.
+
+        Raises:
+            Forbidden: if they may not.
+            Conflict: if nobody serves, nobody served before, or somebody was faster.
+        """
+        self._access.require(by, ROLL_BACK)
+        said = plain_words(reason, what="reason", is_needed=True)
+        start = self._now(model, environment)
+        with self._database.begin() as connection:
+            now = self._head(connection, model, environment, _seen(epoch, start))
+            if now.challenger is not None and not is_of_champion:
+                one, move = self._stop(connection, now, by=by, reason=said)
+                is_reviewed = now.mode is Mode.CANARY
+            else:
+                one, move = self._revert(connection, now, by=by, reason=said)
+                is_reviewed = True
+            review = self._review(connection, move, by) if is_reviewed else None
+            self._approvals.withdraw_within(connection, [one.subject], by=by, reason=f"rolled back: {said}"[:2000])
+        return self._finished(one, move.after, review)
+
+    def retire(self, model: str, environment: str, *, by: Principal, reason: str, epoch: int | None = None) -> Moved:
+        """End the champion with nothing in its place, and the challenger beside it.
+
+        Raises:
+            Forbidden: if they may not.
+            Conflict: if nobody serves, or somebody was faster.
+        """
+        self._access.require(by, RETIRE)
+        said = plain_words(reason, what="reason", is_needed=True)
+        start = self._now(model, environment)
+        with self._database.begin() as connection:
+            now = self._head(connection, model, environment, _seen(epoch, start))
+            after, at = serving_moves.retire(now), self._clock.now()
+            assert now.champion is not None  # retire refuses where nobody serves
+            one = rows.get(connection, now.champion.deployment_id).after(Verb.RETIRE, State.RETIRED, at=at)
+            beside = [] if now.challenger is None else [rows.get(connection, now.challenger.deployment_id)]
+            also = [other.after(Verb.STOP, State.ROLLED_BACK, at=at) for other in beside]
+            self._journal.move(
+                connection, Action.RETIRE, one, after, also=also, ledger_action=RETIRE, by=by, reason=said
+            )
+            subjects = [ended.subject for ended in (one, *also)]
+            self._approvals.withdraw_within(connection, subjects, by=by, reason=f"retired: {said}"[:2000])
+        return self._finished(one, after)
+
+    def _follow(self, by: Principal, *which: sa.ColumnElement[bool]) -> list[Deployment]:
+        following = (deployment.c.state.in_(FOLLOWING), *which)
         with self._database.read() as connection:
-            found = _load(connection, deployment_id)
-        if found is None:
-            raise NotFound(kind="deployment", name=deployment_id, remedy="List the deployments for known ids.")
-        return found
+            due = [one.id for one in rows.select(connection, *following) if self._requests.due(connection, one)]
+        if not due:
+            return []
+        with self._database.begin() as connection:
+            found = rows.select(connection, *following, deployment.c.id.in_(due))
+            after = [self._requests.followed(connection, one, by) for one in found]
+        for one in (one for one, now in zip(found, after, strict=True) if one.state in STEPS and one != now):
+            self._project(self._now(one.model, one.environment))
+        return after
 
-    def list(
-        self, *, model: str | None = None, environment: str | None = None, status: DeploymentStatus | None = None
-    ) -> list[Deployment]:
-        """Return deployments, oldest first, optionally of one model, environment or status."""
-        statement = sa.select(deployment).order_by(deployment.c.created_at, deployment.c.id)
-        wanted = (
-            (deployment.c.model, model),
-            (deployment.c.environment, environment),
-            (deployment.c.status, status),
+    def _promote(
+        self,
+        connection: sa.Connection,
+        one: Deployment,
+        asked: Gathered,
+        *,
+        to: State,
+        by: Principal,
+        reason: str,
+        epoch: int,
+    ) -> tuple[Deployment, Serving] | Conflict:
+        """Return what was done, or a refusal that itself left something to keep."""
+        now = self._head(connection, one.model, one.environment, epoch)
+        if one.state not in _PROMOTABLE:
+            return Conflict(
+                f"{one.subject} is {one.state} and can't be promoted. {_REMEDIES.get(one.state, '')}".strip()
+            )
+        after = serving_moves.promote(now, one, to=to)
+        promoted = one.after(Verb.PROMOTE, to, at=self._clock.now())
+        _require_registered(connection, asked.version)
+        if refused := self._unapproved(connection, one, asked, by):
+            return refused
+        also = []
+        if to is State.CHAMPION and now.champion is not None:
+            older = rows.get(connection, now.champion.deployment_id)
+            also.append(older.after(Verb.SUPERSEDE, State.SUPERSEDED, at=promoted.updated_at))
+        self._journal.move(
+            connection, Action(to), promoted, after, also=also, ledger_action=PROMOTE, by=by, reason=reason
         )
-        for column, value in wanted:
-            if value is not None:
-                statement = statement.where(column == value)
+        return promoted, after
+
+    def _unapproved(
+        self, connection: sa.Connection, one: Deployment, asked: Gathered, by: Principal
+    ) -> Conflict | None:
+        """Return why it is not approved as it is now; what moved sends it back to its beginning."""
+        if not asked.checklist.is_complete:
+            moved = "; ".join(f"{item.name}: {item.note}" for item in asked.checklist.open_items)
+        else:
+            evidence = approval_evidence(asked.checklist, self._approvals.rules.of(asked.tier), deployment_id=one.id)
+            found = self._approvals.judge_within(connection, one.subject, evidence, by=by)
+            if found.is_approved:
+                return None
+            if not found.moved:
+                return Conflict(f"{one.subject} is not approved: {found.words}. {found.remedy}")
+            moved = "; ".join(found.moved)
+        self._requests.reopen(connection, one, asked, by=by, why=f"its evidence moved: {moved}"[:2000])
+        return Conflict(
+            f"{one.subject} was approved for other evidence: {moved}. It is registered again; ask for the approval of "
+            f"what is there now: `mlops deployments request {one.model} --version {one.model_version} "
+            f"--environment {one.environment}`."
+        )
+
+    def _require_time_served(self, one: Deployment, to: State) -> None:
+        """Refuse to leave shadow or canary before the planned sessions are over, or while a limit is passed."""
+        if one.state not in STEPS:
+            return
         with self._database.read() as connection:
-            return [_deployment(row) for row in connection.execute(statement).mappings()]
+            log = moves(connection, one.model, one.environment)
+        own = [move for move in log if (move.deployment_id, move.action) == (one.id, Action(one.state))]
+        passed, planned = self._around.sessions_since(own[-1].at), one.planned_sessions(one.state)
+        if passed < planned:
+            raise Conflict(
+                f"{one.subject} runs as {one.state} for {passed} of {planned} planned sessions; it can be promoted to "
+                f"{to} after {planned - passed} more."
+            )
+        if found := self._around.breaches(one):
+            raise Conflict(f"{one.subject} does not keep its limits as {one.state}: {'; '.join(found)}.")
 
+    def _stop(self, connection: sa.Connection, now: Serving, *, by: Principal, reason: str) -> tuple[Deployment, Move]:
+        after = serving_moves.stop(now)
+        assert now.challenger is not None  # stop refuses where none runs
+        one = rows.get(connection, now.challenger.deployment_id)
+        ended = one.after(Verb.STOP, State.ROLLED_BACK, at=self._clock.now())
+        move = self._journal.move(connection, Action.STOP, ended, after, ledger_action=ROLL_BACK, by=by, reason=reason)
+        return ended, move
 
-_FIELDS = tuple(Deployment.__dataclass_fields__)
-
-
-def _asked(
-    version: ModelVersion,
-    target: DeploymentTarget,
-    checklist: Checklist,
-    evidence: Evidence,
-    by: Principal,
-    at: datetime,
-) -> Deployment:
-    identity = fingerprint(
-        {
-            "model_version": version.fingerprint,
-            "environment": target.environment,
-            "evidence": evidence.fingerprint,
-        }
-    )
-    return Deployment(
-        id=identity,
-        model=version.model,
-        model_version=version.version,
-        environment=target.environment,
-        status=DeploymentStatus.PENDING,
-        evidence_fingerprint=evidence.fingerprint,
-        checklist=[item.as_json() for item in checklist.items],
-        epoch=0,
-        created_at=at,
-        updated_at=at,
-        created_by=by.name,
-    )
-
-
-def _pending_beside(connection: sa.Connection, current: Deployment) -> list[Deployment]:
-    """Return the other pending requests of the same model and environment, oldest first."""
-    statement = (
-        sa.select(deployment)
-        .where(
-            deployment.c.model == current.model,
-            deployment.c.environment == current.environment,
-            deployment.c.status == DeploymentStatus.PENDING,
-            deployment.c.id != current.id,
+    def _revert(
+        self, connection: sa.Connection, now: Serving, *, by: Principal, reason: str
+    ) -> tuple[Deployment, Move]:
+        superseded = rows.select(
+            connection,
+            deployment.c.model == now.model,
+            deployment.c.environment == now.environment,
+            deployment.c.state == State.SUPERSEDED,
         )
-        .order_by(deployment.c.created_at, deployment.c.id)
+        before = {one.id: one for one in superseded}
+        after = serving_moves.roll_back(now, moves(connection, now.model, now.environment), restorable=list(before))
+        assert now.champion is not None  # roll_back refuses where nobody serves,
+        assert after.champion is not None  # and leaves somebody
+        at = self._clock.now()
+        ended = rows.get(connection, now.champion.deployment_id).after(Verb.ROLL_BACK, State.ROLLED_BACK, at=at)
+        restored = before[after.champion.deployment_id].after(Verb.RESTORE, State.CHAMPION, at=at)
+        move = self._journal.move(
+            connection, Action.ROLL_BACK, ended, after, also=[restored], ledger_action=ROLL_BACK, by=by, reason=reason
+        )
+        return ended, move
+
+    def _review(self, connection: sa.Connection, move: Move, by: Principal) -> Approval:
+        """Open the review of a rollback: it stands already, and somebody else says whether it was right."""
+        after = move.after
+        note = f"{move.action} of {move.deployment_id[:12]}: {after.words}. {move.reason}"
+        part = Part(name="move", kind=PartKind.SUBJECT, fingerprint=after.fingerprint, note=note)
+        rule = self._approvals.rules.of(ROLLBACK_REVIEW)
+        return self._approvals.request_within(
+            connection,
+            subject=f"rollbacks/{after.model}/{after.environment}/{after.epoch}",
+            tier=ROLLBACK_REVIEW,
+            evidence=Evidence(parts=(part, rule.as_part())),
+            authors=(),
+            by=by,
+        )
+
+    def _finished(self, one: Deployment, after: Serving, review: Approval | None = None) -> Moved:
+        failpoint("serving.move.committed")
+        return Moved(deployment=one, serving=after, review=review, unprojected=self._project(after))
+
+    def _project(self, serving: Serving) -> str | None:
+        """Let MLflow's alias follow; return why it does not."""
+        try:
+            self._around.project(serving)
+        except PlatformError as error:
+            return str(error)
+        return None
+
+    def _now(self, model: str, environment: str) -> Serving:
+        with self._database.read() as connection:
+            return head(connection, model, environment)
+
+    def _head(self, connection: sa.Connection, model: str, environment: str, epoch: int) -> Serving:
+        now = head(connection, model, environment)
+        if now.epoch != epoch:
+            raise Conflict(
+                f"{model} in {environment}: this was asked for at epoch {epoch}, and by now it is {now.epoch}: "
+                f"{now.words}. Look at it (`mlops deployments serving {model}`) and decide again."
+            )
+        return now
+
+
+_REMEDIES = {
+    State.REGISTERED: "Its checklist names what is missing: `mlops deployments show`.",
+    State.IN_REVIEW: "It waits for its approval: `mlops approvals queue`.",
+    State.CHAMPION: "It serves already.",
+    State.EXPIRED: "Ask for it again: `mlops deployments request`.",
+    State.SUPERSEDED: "Ask for it again: `mlops deployments request`.",
+    State.ROLLED_BACK: "Ask for it again: `mlops deployments request`.",
+    State.RETIRED: "Ask for it again: `mlops deployments request`.",
+}
+
+
+def _seen(epoch: int | None, start: Serving) -> int:
+    return start.epoch if epoch is None else epoch
+
+
+def _require_registered(connection: sa.Connection, version: ModelVersion) -> None:
+    """Refuse a version whose row is no longer the one whose evidence was gathered."""
+    statement = sa.select(model_version.c.fingerprint, model_version.c.artifact_sha256).where(
+        model_version.c.model == version.model, model_version.c.version == version.version
     )
-    return [_deployment(row) for row in connection.execute(statement).mappings()]
-
-
-def _superseded_subjects(connection: sa.Connection, current: Deployment) -> list[str]:
-    """Name the other versions for that environment whose requests ended: nobody asks for their approval any more."""
-    statement = sa.select(deployment).where(
-        deployment.c.model == current.model,
-        deployment.c.environment == current.environment,
-        deployment.c.status == DeploymentStatus.TERMINATED,
-    )
-    found = {_subject(_deployment(row)) for row in connection.execute(statement).mappings()}
-    return sorted(found - {_subject(current)})
-
-
-def _move(connection: sa.Connection, moved: Deployment) -> None:
-    connection.execute(
-        sa.update(deployment)
-        .where(deployment.c.id == moved.id)
-        .values(status=moved.status, epoch=moved.epoch, updated_at=moved.updated_at)
-    )
-
-
-def _load(connection: sa.Connection, deployment_id: str) -> Deployment | None:
-    row = connection.execute(sa.select(deployment).where(deployment.c.id == deployment_id)).mappings().one_or_none()
-    return None if row is None else _deployment(row)
-
-
-def _deployment(row: sa.RowMapping) -> Deployment:
-    return Deployment(**{**row, "status": DeploymentStatus(row["status"])})
+    row = connection.execute(statement).one_or_none()
+    if row is None or (row.fingerprint, row.artifact_sha256) != (version.fingerprint, version.artifact_sha256):
+        raise IntegrityViolation(
+            what=f"registered version {version.id}",
+            expected=version.artifact_sha256,
+            found="none" if row is None else row.artifact_sha256,
+            remedy="Run `mlops audit verify` and find out who changed the database.",
+        )

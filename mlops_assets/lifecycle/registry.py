@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,15 +13,19 @@ from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.errors import NotFound
 from mlops_assets.kernel.fingerprint import Json, fingerprint
+from mlops_assets.lifecycle.artifact import format_of, require_harmless
+from mlops_assets.lifecycle.learner import Kind
+from mlops_assets.lifecycle.mirrored import of_version
 from mlops_assets.lifecycle.template import require_complete
 from mlops_assets.lifecycle.tracking import Tracking
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.journal import Journal
+from mlops_assets.storage.mirror.outbox import MirrorOutbox
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import ledger_entry, model_version
 
 FIRST_STAGE = "experimental"
-REGISTER = "model_version.register"
+REGISTER, CONFIRM = "model_version.register", "model_version.confirm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +57,23 @@ class ModelRegistry:
     """Registers and returns versions. Its record is the platform's database; MLflow's registry shows a copy."""
 
     def __init__(
-        self, database: Database, journal: Journal, blobs: BlobStore, tracking: Tracking, clock: Clock
+        self,
+        database: Database,
+        journal: Journal,
+        blobs: BlobStore,
+        tracking: Tracking,
+        clock: Clock,
+        outbox: MirrorOutbox | None = None,
     ) -> None:
         self._database, self._journal, self._blobs = database, journal, blobs
-        self._tracking, self._clock = tracking, clock
+        self._tracking, self._clock, self._outbox = tracking, clock, outbox
 
     def register(
         self,
         *,
         model: str,
-        kind: str,
-        text: str,
+        kind: Kind,
+        content: bytes,
         training_set_fingerprint: str,
         code_version: str,
         run_id: str,
@@ -71,13 +81,17 @@ class ModelRegistry:
         metrics: Mapping[str, float],
         actor: str,
     ) -> ModelVersion:
-        """Register a model in its text form and make it the latest; the same again is the version that there is.
+        """Register a model by its bytes and make it the latest; the same again is the version that there is.
+
+        Each call leaves an entry in the ledger: the same version again is confirmed.
 
         Raises:
             IncompleteMetadata: with the list of what the template of `kind` misses.
+            UnsafeArtifact: if the bytes could run something when they are read.
         """
         require_complete(model, kind, metadata)
-        sha256 = self._blobs.put(text.encode())
+        require_harmless(model, content, format_of(metadata))
+        sha256 = self._blobs.put(content)
         same = fingerprint(
             {
                 "artifact_sha256": sha256,
@@ -105,9 +119,10 @@ class ModelRegistry:
                         "created_by": actor,
                     },
                 )
-            if before is None or before.fingerprint != same:
-                self._record(connection, version, before=before, run_id=run_id, actor=actor)
-        self._project(version)
+            is_new = before is None or before.fingerprint != same
+            action = REGISTER if is_new else CONFIRM
+            self._record(connection, action, version, before=before, run_id=run_id, actor=actor)
+        self.project(version)
         return version
 
     def latest(self, model: str) -> ModelVersion:
@@ -149,22 +164,45 @@ class ModelRegistry:
         with self._database.read() as connection:
             return [ModelVersion(**row) for row in connection.execute(statement).mappings()]
 
-    def load_text(self, version: ModelVersion) -> str:
-        """Return the model's text.
+    def load(self, version: ModelVersion) -> bytes:
+        """Return the model as it is stored.
 
         Raises:
             IntegrityViolation: if the stored bytes are not those that were registered.
+            UnsafeArtifact: if they could run something when they are read.
         """
-        return self._blobs.get(version.artifact_sha256).decode()
+        content = self._blobs.get(version.artifact_sha256)
+        require_harmless(version.id, content, format_of(version.metadata))
+        return content
+
+    def trained_at(self, model: str) -> Sequence[datetime]:
+        """Return when a model was trained, oldest first: also when that gave a version that there was."""
+        statement = (
+            sa.select(ledger_entry.c.at)
+            .where(
+                ledger_entry.c.subject.startswith(f"models/{model}@", autoescape=True),
+                ledger_entry.c.action.in_((REGISTER, CONFIRM)),
+            )
+            .order_by(ledger_entry.c.seq)
+        )
+        with self._database.read() as connection:
+            return connection.scalars(statement).all()
 
     def _record(
-        self, connection: sa.Connection, version: ModelVersion, *, before: ModelVersion | None, run_id: str, actor: str
+        self,
+        connection: sa.Connection,
+        action: str,
+        version: ModelVersion,
+        *,
+        before: ModelVersion | None,
+        run_id: str,
+        actor: str,
     ) -> None:
-        self._journal.append(
+        seq = self._journal.append(
             connection,
             Change(
                 actor=actor,
-                action=REGISTER,
+                action=action,
                 subject=version.id,
                 before=None if before is None else before.fingerprint,
                 after=version.fingerprint,
@@ -176,8 +214,12 @@ class ModelRegistry:
                 },
             ),
         )
+        if self._outbox is not None:
+            copy = of_version(version)
+            self._outbox.put(connection, copy.kind, copy.id, seq, copy.document)
 
-    def _project(self, version: ModelVersion) -> None:
+    def project(self, version: ModelVersion) -> None:
+        """Show a version in MLflow's registry, where it is not there yet."""
         self._tracking.project_version(
             model=version.model,
             version=version.version,

@@ -2,92 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 import polars as pl
 
+from mlops_assets.kernel.fingerprint import Json, fingerprint
 from mlops_assets.lifecycle import drift, plots
 from mlops_assets.lifecycle.candidate import Candidate
 from mlops_assets.lifecycle.checklist import Checklist
 from mlops_assets.lifecycle.deployment import Requested
+from mlops_assets.lifecycle.kinds.known import kind_of
 from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.skill import Scores
+from mlops_assets.lifecycle.skill import Gain
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.orchestration.results import plot_metadata
 
 
-def model_result(spec: ModelSpec, trained: Candidate, registered: ModelVersion, *, run_id: str) -> dg.MaterializeResult:
-    """Report a trained version: its skill beside the baselines, and both checks."""
-    baselines = trained.skill.gains
-    said = ", ".join(f"{one.baseline} {one.estimate:+.5f} ({one.low:+.5f} to {one.high:+.5f})" for one in baselines)
+def model_result(trained: Candidate, registered: ModelVersion, *, run: Mapping[str, object]) -> dg.MaterializeResult:
+    """Report a trained version: its skill beside the baselines, period by period, and its checks.
+
+    Args:
+        run: where its MLflow run is to be found.
+    """
+    spec, said = trained.spec, _gains(trained.skill.gains)
+    embargo, fewest = spec.training_set.folds.embargo_sessions, trained.fewest_sessions_apart
     return dg.MaterializeResult(
         data_version=dg.DataVersion(registered.fingerprint),
         metadata={
             "version": registered.version,
             "fingerprint": registered.fingerprint,
             "artifact_sha256": registered.artifact_sha256,
+            "artifact_format": trained.fitted.format.value,
             "training_set_fingerprint": registered.training_set_fingerprint,
-            "mlflow_run_id": run_id,
-            "rounds": trained.fit.rounds,
+            **run,
             "skill_on_the_test_fold": _skill_table(trained),
-            "gain_over_baselines": said,
-            "reliability": plot_metadata(plots.reliability_plot(trained)),
+            f"gain_in_{trained.skill.loss}": said,
+            "walk_forward": _period_table(trained),
+            "skill": plot_metadata(plots.skill_plot(trained)),
+            "periods": plot_metadata(plots.periods_plot(trained)),
         },
         check_results=[
             dg.AssetCheckResult(
                 check_name="folds_lie_apart",
-                passed=_has_embargo(spec, trained),
-                metadata={f"{gap.earlier}_to_{gap.later}_sessions": gap.sessions for gap in trained.gaps},
+                passed=trained.folds_lie_apart and fewest >= embargo,
+                metadata={
+                    "embargo_sessions": embargo,
+                    "fewest_sessions_apart": fewest,
+                    "fits": 1 + len(trained.periods),
+                },
             ),
             dg.AssetCheckResult(
                 check_name="beats_its_baselines",
                 passed=trained.skill.beats_every_baseline,
                 severity=dg.AssetCheckSeverity.WARN,
-                description=f"Gain in log loss, with a 90 % interval: {said}.",
+                description=f"Gain in {trained.skill.loss}, with a 90 % interval: {said}.",
             ),
         ],
     )
 
 
-def _has_embargo(spec: ModelSpec, trained: Candidate) -> bool:
-    embargo = spec.training_set.folds.embargo_sessions
-    return trained.folds_lie_apart and all(gap.sessions >= embargo for gap in trained.gaps)
+def _gains(gains: Sequence[Gain]) -> str:
+    return ", ".join(f"{one.baseline} {one.estimate:+.5f} ({one.low:+.5f} to {one.high:+.5f})" for one in gains)
 
 
 def _skill_table(trained: Candidate) -> dg.TableMetadataValue:
+    names = list(trained.skill.test["model"])
     records = [
-        dg.TableRecord({"candidate": name, **asdict(scores), "information_coefficient": _or_dash(scores)})
-        for name, scores in trained.skill.test.items()
+        dg.TableRecord({"candidate": who, **{name: _shown(scores[name]) for name in names}})
+        for who, scores in trained.skill.test.items()
     ]
-    return dg.MetadataValue.table(records=records, schema=dg.TableSchema.from_name_type_dict(_SKILL_TYPES))
+    schema = dg.TableSchema.from_name_type_dict(dict.fromkeys(["candidate", *names], "string"))
+    return dg.MetadataValue.table(records=records, schema=schema)
 
 
-def _or_dash(scores: Scores) -> str:
-    found = scores.information_coefficient
-    return "–" if found is None else f"{found:.4f}"
+def _period_table(trained: Candidate) -> dg.TableMetadataValue:
+    records = [
+        dg.TableRecord(
+            {
+                "period": f"{one.first} to {one.last}",
+                "rows": str(one.rows),
+                trained.skill.loss: _shown(one.loss),
+                "gain": _gains(one.gains),
+            }
+        )
+        for one in trained.periods
+    ]
+    schema = dg.TableSchema.from_name_type_dict(dict.fromkeys(["period", "rows", trained.skill.loss, "gain"], "string"))
+    return dg.MetadataValue.table(records=records, schema=schema)
 
 
-_SKILL_TYPES = {
-    "candidate": "string",
-    "rows": "int",
-    "auc": "float",
-    "log_loss": "float",
-    "brier": "float",
-    "accuracy": "float",
-    "information_coefficient": "string",
-}
+def _shown(figure: float | None) -> str:
+    return "–" if figure is None else f"{figure:.6g}"
 
 
-def probability_check(rows: pl.DataFrame) -> dg.AssetCheckResult:
-    """Check that there is one probability from 0 to 1 for each symbol and date."""
-    outside = rows.filter(~pl.col("probability").is_between(0, 1).fill_null(value=False)).height
-    repeated = rows.height - rows.n_unique(["symbol", "date"])
+def prediction_check(said: pl.DataFrame, spec: ModelSpec) -> dg.AssetCheckResult:
+    """Check that the model said something possible, once, for each symbol and date."""
+    wrong = dict(kind_of(spec.kind).check(said))
+    wrong["repeated"] = said.height - said.n_unique(["symbol", "date"])
     return dg.AssetCheckResult(
-        check_name="probabilities_are_valid",
-        passed=outside == 0 and repeated == 0 and rows.height > 0,
-        metadata={"outside": outside, "repeated": repeated},
+        check_name="predictions_are_valid", passed=said.height > 0 and not any(wrong.values()), metadata=wrong
     )
 
 
@@ -107,21 +121,37 @@ def drift_checks(result: drift.DriftResult) -> list[dg.AssetCheckResult]:
 
 
 def request_result(requested: Requested, checklist: Checklist) -> dg.MaterializeResult:
-    """Report a request to deploy with its whole checklist."""
-    table = "\n".join(f"| {item.name} | {item.status} | {item.note} | {item.rule} |" for item in checklist.items)
+    """Report a request to deploy with its whole checklist, and warn of what is missing."""
+    items = "\n".join(
+        f"| {item.name} | {item.status} | {item.shown_by} | {item.note} | {item.rule} |" for item in checklist.items
+    )
+    shown: list[Json] = [item.as_json() for item in checklist.items]
+    asked, missing = requested.approval, {item.name: item.note for item in checklist.open_items}
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(requested.deployment.evidence_fingerprint),
+        data_version=dg.DataVersion(fingerprint([requested.deployment.id, shown])),
         metadata={
             "deployment": requested.deployment.id,
+            "state": requested.deployment.state.value,
             "status": requested.deployment.status.value,
             "environment": requested.deployment.environment,
             "model_version": requested.deployment.model_version,
-            "approval": requested.approval.id,
-            "approval_state": requested.approval.state.value,
-            "approvals_needed": requested.approval.quorum,
-            "required_role": requested.approval.required_role or "none",
-            "checklist": dg.MetadataValue.md(f"| item | status | note | rule |\n| --- | --- | --- | --- |\n{table}"),
+            "missing": ", ".join(missing) or "nothing",
+            "approval": "not asked for yet" if asked is None else asked.id,
+            "approval_state": "none" if asked is None else asked.state.value,
+            "approvals_needed": 0 if asked is None else asked.quorum,
+            "required_role": "none" if asked is None or asked.required_role is None else asked.required_role.value,
+            "checklist": dg.MetadataValue.md(
+                f"| item | status | shown by | note | rule |\n| --- | --- | --- | --- | --- |\n{items}"
+            ),
         },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="checklist_is_complete",
+                passed=checklist.is_complete,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata=missing,
+            )
+        ],
     )
 
 

@@ -1,11 +1,12 @@
-"""What a model is: its training set, parameters, baselines, buckets, monitoring and where it may go."""
+"""What a model is: what it is for, what it learns from and how, how it is judged, watched, deployed and retrained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -14,57 +15,39 @@ from mlops_assets.kernel.declaration import parse_declaration
 from mlops_assets.kernel.errors import InvalidDeclaration, near_misses
 from mlops_assets.kernel.fingerprint import Json, fingerprint
 from mlops_assets.kernel.semantic_version import is_version
+from mlops_assets.lifecycle.learner import (
+    LEARNERS,
+    MOST_STATES,
+    ClassifierLearner,
+    ForecastLearner,
+    Fraction,
+    Kind,
+    Learner,
+    PolicyLearner,
+    RegimeLearner,
+    Whole,
+)
 
 _NO_OTHER_KEYS = ConfigDict(extra="forbid")
 
-Kind = Literal["classifier"]
 Environment = Literal["development", "staging", "production"]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Whole = Annotated[int, Field(ge=1)]
+Sentence = Annotated[str, Field(min_length=10)]
+NAME = r"^[a-z][a-z0-9_]{2,59}$"
+
+_UNWRITTEN = "TODO"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
-    """What LightGBM may be told. Objective, seeds and threads are not here: they are what makes a fit repeatable."""
+class WalkForward:
+    """How the model is tried again and again: the last `windows` periods, each by a fit that saw only what came before.
+
+    Between a period and what its fit learned from lies the embargo of the folds.
+    """
 
     __pydantic_config__ = _NO_OTHER_KEYS
 
-    rounds: Whole
-    early_stopping_rounds: Whole
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
-    num_leaves: Annotated[int, Field(ge=2, le=4096)]
-    min_data_in_leaf: Whole
-    max_depth: int = -1
-    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    bagging_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    bagging_freq: Annotated[int, Field(ge=0)] = 0
-    lambda_l1: Annotated[float, Field(ge=0)] = 0.0
-    lambda_l2: Annotated[float, Field(ge=0)] = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
-    """What the model has to beat: the base rate always, and the sign of one of its own features."""
-
-    __pydantic_config__ = _NO_OTHER_KEYS
-
-    momentum: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Buckets:
-    """Probabilities at which a signal changes its name; between `sell` and `buy` it is `hold`."""
-
-    __pydantic_config__ = _NO_OTHER_KEYS
-
-    strong_sell: Fraction
-    sell: Fraction
-    buy: Fraction
-    strong_buy: Fraction
-
-    def __post_init__(self) -> None:
-        if not self.strong_sell < self.sell < self.buy < self.strong_buy:
-            raise ValueError("must rise from strong_sell over sell and buy to strong_buy")
+    windows: Annotated[int, Field(ge=1, le=50)]
+    window_sessions: Annotated[int, Field(ge=20)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,35 +67,132 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeploymentTarget:
-    """Where a version asks to go; how many people have to agree follows from the model's tier."""
+class Canary:
+    """Which part a canary answers for: a share of the symbols, or of the capital in every symbol."""
+
+    __pydantic_config__ = _NO_OTHER_KEYS
+
+    by: Literal["symbols", "capital"]
+    share: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How long a version runs beside the champion before it may take its place; 0 sessions leave a step out."""
+
+    __pydantic_config__ = _NO_OTHER_KEYS
+
+    shadow_sessions: Annotated[int, Field(ge=0)]
+    canary_sessions: Annotated[int, Field(ge=0)]
+    canary: Canary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What ends a deployment by itself when it is passed.
+
+    `max_order_difference`: share of a challenger's orders that are not the champion's. `max_drawdown`: fraction that
+    its slice may lose from its highest value. `max_weight`: largest weight of a symbol, a fraction of equity.
+    """
+
+    __pydantic_config__ = _NO_OTHER_KEYS
+
+    max_order_difference: Annotated[float, Field(gt=0, le=1)]
+    max_drawdown: Fraction
+    max_weight: Annotated[float, Field(gt=0, le=1)]
+    max_orders_a_session: Whole
+    max_error_rate: Fraction
+    max_p99_ms: Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentPlan:
+    """Where a version asks to go, by which steps, and within which limits; who has to agree follows from the tier."""
 
     __pydantic_config__ = _NO_OTHER_KEYS
 
     environment: Environment
+    rollout: Rollout
+    limits: Limits
+
+    def as_json(self) -> dict[str, Json]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retraining:
+    """When a candidate is trained again: by the clock, and after drift within a budget; it never promotes itself.
+
+    `cron` is in UTC. `within_days` is how old the newest training may be. `most_a_year` bounds what drift asks for.
+    """
+
+    __pydantic_config__ = _NO_OTHER_KEYS
+
+    cron: Annotated[str, Field(pattern=r"^\S+ \S+ \S+ \S+ \S+$")]
+    within_days: Whole
+    after_drift: bool
+    most_a_year: Annotated[int, Field(ge=0)]
+
+    @property
+    def within(self) -> timedelta:
+        return timedelta(days=self.within_days)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The values of a parameter that a sweep tries; whole numbers where both bounds are."""
+
+    __pydantic_config__ = _NO_OTHER_KEYS
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError("low must be below high")
+        if self.log and self.low <= 0:
+            raise ValueError("a logarithmic range begins above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What a sweep tries: values of `learner.params`. It adopts nothing: a better value is written into the file."""
+
+    __pydantic_config__ = _NO_OTHER_KEYS
+
+    trials: Whole
+    space: Annotated[dict[str, Range], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """One model of the catalogue. `version` is that of the declaration; trained versions are counted by the registry.
 
-    `tier` is the risk tier (1 is the highest).
+    `tier` is the risk tier (1 is the highest). `declaration` is the file's content as plain JSON: a version keeps it,
+    and can be trained again from it.
     """
 
     name: str
     kind: Kind
     version: str
     owner: str
-    description: str
     tier: int
+    description: str
+    purpose: str
+    scope: str
+    assumptions: tuple[str, ...]
+    limitations: tuple[str, ...]
     training_set: TrainingSet
-    params: Parameters
+    learner: Learner
     seed: int
-    baseline: Baseline
-    buckets: Buckets
+    walk_forward: WalkForward
     monitoring: Monitoring
-    deployment: DeploymentTarget
+    deployment: DeploymentPlan
+    retraining: Retraining
+    search: Search | None
     declared_in: Path
+    declaration: Mapping[str, Json] = field(compare=False)
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], file: Path) -> ModelSpec:
@@ -121,30 +201,21 @@ class ModelSpec:
         Raises:
             InvalidDeclaration: if a field is missing, unknown or wrong.
         """
-        content = parse_declaration(_Content, mapping, file)
+        _refuse_unwritten(mapping, file)
+        kind = _kind(mapping, file)
+        content = parse_declaration(CONTENTS[kind], mapping, file)
         training_set = TrainingSet.from_mapping(content.training_set, file)
-        if content.baseline.momentum not in training_set.feature_names:
-            raise InvalidDeclaration(
-                file=file,
-                field="baseline.momentum",
-                problem=f"{content.baseline.momentum!r} is none of the model's features",
-                remedy=_hint(content.baseline.momentum, training_set.feature_names),
-            )
+        _check_features(content.learner, training_set, file)
+        _check_search(content.search, content.learner, file)
+        _check_policy(content.learner, training_set, file)
+        fields = {name: getattr(content, name) for name in _Content.__dataclass_fields__ if name != "training_set"}
         return cls(
-            name=content.name,
-            kind=content.kind,
-            version=content.version,
-            owner=content.owner,
-            description=content.description,
-            tier=content.tier,
+            **fields,
+            kind=kind,
+            learner=content.learner,
             training_set=training_set,
-            params=content.params,
-            seed=content.seed,
-            baseline=content.baseline,
-            buckets=content.buckets,
-            monitoring=content.monitoring,
-            deployment=content.deployment,
             declared_in=file,
+            declaration=_plain(mapping),
         )
 
     @property
@@ -170,21 +241,27 @@ class ModelSpec:
         return fingerprint(self.as_json())
 
     def as_json(self) -> dict[str, Json]:
-        """Return the declaration's content; the training set is named by its own fingerprint."""
+        """Return what a trained version depends on; the training set is named by its own fingerprint.
+
+        When it is trained again, and what a sweep would try, are no part of it.
+        """
         return {
             "name": self.name,
             "kind": self.kind,
             "version": self.version,
             "owner": self.owner,
-            "description": self.description,
             "tier": self.tier,
+            "description": self.description,
+            "purpose": self.purpose,
+            "scope": self.scope,
+            "assumptions": self.assumptions,
+            "limitations": self.limitations,
             "training_set": self.training_set.fingerprint,
-            "params": fields_of(self.params),
+            "learner": asdict(self.learner),
             "seed": self.seed,
-            "baseline": fields_of(self.baseline),
-            "buckets": fields_of(self.buckets),
+            "walk_forward": fields_of(self.walk_forward),
             "monitoring": fields_of(self.monitoring),
-            "deployment": fields_of(self.deployment),
+            "deployment": self.deployment.as_json(),
         }
 
 
@@ -196,26 +273,163 @@ def _semantic(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Content:
+    """What a model of any kind declares, beside `kind` and the block `learner` of that kind."""
+
     __pydantic_config__ = _NO_OTHER_KEYS
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{2,59}$")]
-    kind: Kind
+    name: Annotated[str, Field(pattern=NAME)]
     version: Annotated[str, AfterValidator(_semantic)]
     owner: Annotated[str, Field(min_length=3)]
-    description: Annotated[str, Field(min_length=10)]
     tier: Annotated[int, Field(ge=1, le=3)]
+    description: Sentence
+    purpose: Sentence
+    scope: Sentence
+    assumptions: Annotated[tuple[Sentence, ...], Field(min_length=1)]
+    limitations: Annotated[tuple[Sentence, ...], Field(min_length=1)]
     training_set: dict[str, Any]
-    params: Parameters
     seed: Annotated[int, Field(ge=0)]
-    baseline: Baseline
-    buckets: Buckets
+    walk_forward: WalkForward
     monitoring: Monitoring
-    deployment: DeploymentTarget
+    deployment: DeploymentPlan
+    retraining: Retraining
+    search: Search | None = None
 
 
-def fields_of(block: Parameters | Baseline | Buckets | Monitoring | DeploymentTarget) -> dict[str, Json]:
-    """Return a block's fields by name."""
-    return {name: getattr(block, name) for name in block.__dataclass_fields__}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierContent(_Content):
+    """A model's file where `kind` is classifier."""
+
+    kind: Literal["classifier"]
+    learner: ClassifierLearner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastContent(_Content):
+    """A model's file where `kind` is forecast."""
+
+    kind: Literal["forecast"]
+    learner: ForecastLearner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegimeContent(_Content):
+    """A model's file where `kind` is regime."""
+
+    kind: Literal["regime"]
+    learner: RegimeLearner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyContent(_Content):
+    """A model's file where `kind` is policy."""
+
+    kind: Literal["policy"]
+    learner: PolicyLearner
+
+
+CONTENTS: Mapping[Kind, type[ClassifierContent | ForecastContent | RegimeContent | PolicyContent]] = {
+    "classifier": ClassifierContent,
+    "forecast": ForecastContent,
+    "regime": RegimeContent,
+    "policy": PolicyContent,
+}
+
+
+def fields_of(block: object) -> dict[str, Json]:
+    """Return a flat block's fields by name."""
+    return {name: getattr(block, name) for name in getattr(block, "__dataclass_fields__", ())}
+
+
+def unwritten(mapping: Mapping[str, Any]) -> list[str]:
+    """Return the dotted places of the sentences that `mlops new model` left to the file's author."""
+    return [where for where, text in _texts(mapping) if text.startswith(_UNWRITTEN)]
+
+
+def _refuse_unwritten(mapping: Mapping[str, Any], file: Path) -> None:
+    if left := unwritten(mapping):
+        raise InvalidDeclaration(
+            file=file,
+            field=left[0],
+            problem=f"still to be written: {', '.join(left)}",
+            remedy=f"Say it in words that do not begin with {_UNWRITTEN}.",
+        )
+
+
+def _texts(value: object, where: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text of a parsed file with its dotted place."""
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for name, item in cast("Mapping[Any, object]", value).items():
+            yield from _texts(item, f"{where}.{name}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(cast("list[object]", value)):
+            yield from _texts(item, f"{where}.{number}")
+
+
+def _kind(mapping: Mapping[str, Any], file: Path) -> Kind:
+    found = mapping.get("kind")
+    if found in LEARNERS:
+        return cast("Kind", found)
+    raise InvalidDeclaration(
+        file=file,
+        field="kind",
+        problem="it is missing" if found is None else f"{found!r} is no kind of model",
+        remedy=_hint(str(found), get_args(Kind)),
+    )
+
+
+def _check_features(learner: Learner, training_set: TrainingSet, file: Path) -> None:
+    for where, name in learner.named_features.items():
+        if name not in training_set.feature_names:
+            raise InvalidDeclaration(
+                file=file,
+                field=f"learner.{where}",
+                problem=f"{name!r} is none of the model's features",
+                remedy=_hint(name, training_set.feature_names),
+            )
+
+
+def _check_search(search: Search | None, learner: Learner, file: Path) -> None:
+    known = tuple(fields_of(learner.params))
+    for name in search.space if search is not None else ():
+        if name not in known:
+            raise InvalidDeclaration(
+                file=file,
+                field=f"search.space.{name}",
+                problem=f"{name!r} is none of learner.params",
+                remedy=_hint(name, known),
+            )
+
+
+def _check_policy(learner: Learner, training_set: TrainingSet, file: Path) -> None:
+    """Check that a policy is paid for the time between its decisions, and that its table is no larger than its past."""
+    if not isinstance(learner, PolicyLearner):
+        return
+    if learner.every_sessions != (horizon := training_set.label.horizon_sessions):
+        raise InvalidDeclaration(
+            file=file,
+            field="learner.every_sessions",
+            problem=f"it decides every {learner.every_sessions} sessions, and the label looks {horizon} ahead",
+            remedy="Make it equal to training_set.label.horizon_sessions.",
+        )
+    states = learner.buckets ** len(training_set.features) * len(learner.weights)
+    if states > MOST_STATES:
+        raise InvalidDeclaration(
+            file=file,
+            field="learner.buckets",
+            problem=f"its table would have {states} states, and {MOST_STATES} is the most",
+            remedy="Take fewer features, buckets or weights.",
+        )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - what YAML parses to
+    """Return parsed YAML as JSON: dates in words."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _hint(name: str, known: tuple[str, ...]) -> str:

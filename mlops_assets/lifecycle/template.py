@@ -8,10 +8,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlops_assets.kernel.errors import PlatformError
+from mlops_assets.lifecycle.learner import Kind
 
 Text = Annotated[str, Field(min_length=1)]
+Sentence = Annotated[str, Field(min_length=10)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Rows = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Correlation = Annotated[float, Field(ge=-1, le=1)]
 
 
 class IncompleteMetadata(PlatformError):
@@ -28,100 +33,450 @@ class IncompleteMetadata(PlatformError):
 
 
 class _Template(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-
-class CommonTemplate(_Template):
-    """What every kind of model has to say."""
-
-    kind: Text
-    declaration_version: Text
-    declaration_fingerprint: Sha256
-    owner: Text
-    description: Annotated[str, Field(min_length=10)]
-    tier: Annotated[int, Field(ge=1, le=3)]
-    training_set: Text
-    training_set_fingerprint: Sha256
-    features: Annotated[list[Text], Field(min_length=1)]
-    parameters: Annotated[dict[str, Any], Field(min_length=1)]
-    seed: Annotated[int, Field(ge=0)]
-    library: Text
-    code_version: Sha256
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, strict=True, use_attribute_docstrings=True
+    )
 
 
 class FoldRows(_Template):
     """Rows that were used, by fold."""
 
     train: Rows
+    """Rows it learned from."""
     valid: Rows
+    """Rows that decided when to stop, or calibrated."""
     test: Rows
-
-
-class ClassifierScores(_Template):
-    """One set of probabilities on the test fold."""
-
-    rows: Rows
-    auc: Annotated[float, Field(ge=0, le=1)]
-    log_loss: Annotated[float, Field(ge=0)]
-    brier: Annotated[float, Field(ge=0, le=1)]
-    accuracy: Annotated[float, Field(ge=0, le=1)]
-    information_coefficient: Annotated[float, Field(ge=-1, le=1)] | None
-
-
-class TestScores(_Template):
-    """The model beside both baselines."""
-
-    __test__ = False
-
-    model: ClassifierScores
-    base_rate: ClassifierScores
-    momentum_sign: ClassifierScores
-
-
-class LogLossGain(_Template):
-    """How far the model's log loss is below a baseline's."""
-
-    baseline: Text
-    estimate: float
-    low: float
-    high: float
-
-
-class ClassifierSkill(_Template):
-    """Test scores, the valid fold's for comparison, and the gains."""
-
-    test: TestScores
-    valid: ClassifierScores
-    gains: Annotated[list[LogLossGain], Field(min_length=1)]
+    """Rows it was judged on."""
 
 
 class FoldGap(_Template):
     """Proof that no label of a fold is learned after the next fold begins; features may still look back across."""
 
     earlier: Text
+    """Name of the earlier part."""
     later: Text
+    """Name of the later part."""
     last_label_known: Text
+    """Day on which the last label of the earlier part was known."""
     first_row: Text
+    """Day of the first row of the later part."""
     sessions: Annotated[int, Field(ge=0)]
+    """Trading days strictly between the two."""
     is_disjoint: bool
+    """Whether every earlier label was known before the first later row."""
+
+
+class LossGain(_Template):
+    """How far the model's loss is below a baseline's, with a 90 % interval."""
+
+    baseline: Text
+    """Which baseline."""
+    estimate: float
+    """Mean loss of the baseline less that of the model."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+
+
+class WalkForwardPeriod(_Template):
+    """One period on which a fit was judged that saw only what came before."""
+
+    first: Text
+    """First day of the period."""
+    last: Text
+    """Last day of the period."""
+    rows: Rows
+    """Rows of the period."""
+    loss: float
+    """Mean loss in the period."""
+    gains: Annotated[list[LossGain], Field(min_length=1)]
+    """By how much the loss is below each baseline's in the period."""
+    gaps: Annotated[list[FoldGap], Field(min_length=2)]
+    """Proof that the fit knew nothing of the period."""
+
+
+class Environment(_Template):
+    """Where it was trained: what may explain a retraining that differs in a bit."""
+
+    python: Text
+    """Version of Python."""
+    machine: Text
+    """Kind of processor."""
+    packages_fingerprint: Sha256
+    """One fingerprint of every installed package and its version."""
+    libraries: Annotated[dict[str, Text], Field(min_length=1)]
+    """Versions of the libraries that decide the bits."""
+    code_commit: Text | None
+    """Git commit of the source, or null where it is no clone."""
+
+
+class CommonTemplate(_Template):
+    """What every kind of model has to say."""
+
+    kind: Text
+    """Kind of model: classifier, forecast, regime or policy."""
+    declaration_version: Text
+    """Semantic version of the declaration."""
+    declaration_fingerprint: Sha256
+    """Identity of what the declaration means."""
+    declaration: Annotated[dict[str, Any], Field(min_length=1)]
+    """The whole declaration, from which it can be trained again."""
+    owner: Text
+    """Who answers for it."""
+    tier: Annotated[int, Field(ge=1, le=3)]
+    """Risk tier; 1 is the highest."""
+    description: Sentence
+    """What it is, in words."""
+    purpose: Sentence
+    """What it is used for."""
+    scope: Sentence
+    """Where it may be used, and where not."""
+    assumptions: Annotated[list[Sentence], Field(min_length=1)]
+    """What has to be true for it to work."""
+    limitations: Annotated[list[Sentence], Field(min_length=1)]
+    """What it can't do, and where it is known to be weak."""
+    training_set: Text
+    """Dataset it learned from."""
+    training_set_fingerprint: Sha256
+    """Identity of the snapshot it learned from."""
+    inputs: Annotated[dict[str, Sha256], Field(min_length=1)]
+    """Identity of every snapshot that the training set was made from."""
+    features: Annotated[list[Text], Field(min_length=1)]
+    """The columns it sees, in order."""
+    feature_views: Annotated[dict[str, Text], Field(min_length=1)]
+    """Version of each feature view that computed them."""
+    horizon_sessions: Rows
+    """How many trading days ahead the label looks."""
+    parameters: Annotated[dict[str, Any], Field(min_length=1)]
+    """All that the library was told, seeds and threads included."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of all that is random in a fit."""
+    library: Text
+    """What fitted it, and its version."""
+    artifact_format: Text
+    """How it is stored; none of the forms runs anything when it is read."""
+    code_version: Sha256
+    """Identity of the code that trained it."""
+    environment: Environment
+    """Machine, packages and commit."""
+    trials: Annotated[int, Field(ge=0)]
+    """How many sets of parameters were tried before; it deflates a Sharpe ratio."""
+    fold_rows: FoldRows
+    """Rows of each fold."""
+    fold_gaps: Annotated[list[FoldGap], Field(min_length=2)]
+    """How far the folds lie apart."""
+    walk_forward: Annotated[list[WalkForwardPeriod], Field(min_length=1)]
+    """How fits of the same kind did on each of the last periods."""
+
+
+class ClassifierScores(_Template):
+    """One set of probabilities on one fold."""
+
+    rows: Rows
+    """Rows that were judged."""
+    auc: Fraction
+    """Area under the ROC curve."""
+    log_loss: Positive
+    """Mean negative log likelihood, in nats."""
+    brier: Fraction
+    """Mean squared error of the probability."""
+    accuracy: Fraction
+    """Share of rows on the right side of one half."""
+    information_coefficient: Correlation | None
+    """Mean daily rank correlation with the forward return; null where no day ranks the symbols."""
+
+
+class ClassifierTest(_Template):
+    """The model beside both baselines."""
+
+    model: ClassifierScores
+    """The model itself."""
+    base_rate: ClassifierScores
+    """The share of true labels in the train fold, said of every row."""
+    momentum_sign: ClassifierScores
+    """The sign of the declared momentum feature as a probability."""
+
+
+class ClassifierSkill(_Template):
+    """Test scores, the valid fold's for comparison, and the gains in log loss."""
+
+    loss: Text
+    """Name of the loss, which is lower where a model is better."""
+    test: ClassifierTest
+    """Scores on the test fold, of the model and of each baseline."""
+    valid: ClassifierScores
+    """The model's scores on the valid fold, for comparison."""
+    gains: Annotated[list[LossGain], Field(min_length=2)]
+    """By how much the model's loss on the test fold is below each baseline's."""
 
 
 class ClassifierTemplate(CommonTemplate):
     """What a classifier has to say beside the common fields."""
 
-    horizon_sessions: Rows
     threshold: float
+    """Return that the label has to beat, as a fraction."""
     rounds: Rows
-    fold_rows: FoldRows
-    fold_gaps: Annotated[list[FoldGap], Field(min_length=2)]
+    """Trees after early stopping."""
     buckets: Annotated[dict[str, float], Field(min_length=1)]
+    """Probabilities at which a signal changes its name."""
     skill: ClassifierSkill
+    """How good it is beside its baselines."""
 
 
-TEMPLATES: Mapping[str, type[CommonTemplate]] = {"classifier": ClassifierTemplate}
+class PolicyScores(_Template):
+    """One replay of a fold: `rows` of it, `decisions` whose outcome is complete, annual figures of a typical symbol."""
+
+    rows: Rows
+    """Rows that were judged."""
+    decisions: Rows
+    """Decisions whose outcome is complete."""
+    minus_log_growth: float
+    """Minus the mean log growth of a decision, net of costs."""
+    annual_return: float
+    """Return a year, as a fraction."""
+    annual_volatility: Positive
+    """Standard deviation of returns a year, as a fraction."""
+    turnover: Positive
+    """Fraction of the position limit that is traded in a year."""
+    time_invested: Fraction
+    """Share of decisions that hold anything."""
+    hit_rate: Fraction | None
+    """Share of decisions that held something and gained net of costs; null where none held."""
 
 
-def require_complete(model: str, kind: str, metadata: Mapping[str, Any]) -> None:
+class PolicyTest(_Template):
+    """The policy beside both baselines."""
+
+    model: PolicyScores
+    """The policy itself."""
+    hold: PolicyScores
+    """Weight one throughout."""
+    cash: PolicyScores
+    """Nothing held, ever."""
+
+
+class PolicySkill(_Template):
+    """Test scores, the valid fold's for comparison, and the gains in log growth a decision."""
+
+    loss: Text
+    """Name of the loss, which is lower where a model is better."""
+    test: PolicyTest
+    """Scores on the test fold, of the model and of each baseline."""
+    valid: PolicyScores
+    """The model's scores on the valid fold, for comparison."""
+    gains: Annotated[list[LossGain], Field(min_length=2)]
+    """By how much the model's loss on the test fold is below each baseline's."""
+
+
+class PolicyTemplate(CommonTemplate):
+    """What a policy has to say beside the common fields."""
+
+    buckets: Rows
+    """Into how many buckets a feature falls."""
+    weights: Annotated[list[Fraction], Field(min_length=2)]
+    """The target weights it chooses from."""
+    every_sessions: Rows
+    """Trading days from one decision to the next."""
+    cost_bps: Positive
+    """What is paid on what is traded, in basis points."""
+    steps: Rows
+    """Decisions it learned from."""
+    states: Rows
+    """States that its table has."""
+    states_learned: Annotated[int, Field(ge=0)]
+    """States with a decision that was tried."""
+    skill: PolicySkill
+    """How good it is beside its baselines."""
+
+
+class ForecastScores(_Template):
+    """One set of quantiles on one fold; losses and widths are in multiples of today's equity."""
+
+    rows: Rows
+    """Rows that were judged."""
+    pinball_loss: Positive
+    """Mean pinball loss over the three quantiles."""
+    pinball_q05: Positive
+    """Mean pinball loss of the 5 percentile."""
+    pinball_q50: Positive
+    """Mean pinball loss of the median."""
+    pinball_q95: Positive
+    """Mean pinball loss of the 95 percentile."""
+    coverage: Fraction
+    """Share of outcomes within the 90 % interval."""
+    share_below: Fraction
+    """Share of outcomes below the 5 percentile."""
+    share_above: Fraction
+    """Share of outcomes above the 95 percentile."""
+    mean_width: Positive
+    """Mean width of the 90 % interval."""
+    information_coefficient: Correlation | None
+    """Mean over days of the rank correlation of median and forward return; null where no day ranks the symbols."""
+
+
+class ForecastTest(_Template):
+    """The model beside both baselines."""
+
+    model: ForecastScores
+    """The model itself."""
+    train_quantiles: ForecastScores
+    """The quantiles of the train fold said to every row."""
+    volatility_scaled: ForecastScores
+    """Quantiles of returns in units of volatility, times the row's volatility."""
+
+
+class ForecastSkill(_Template):
+    """Test scores, the valid fold's for comparison, and the gains in pinball loss."""
+
+    loss: Text
+    """Name of the loss, which is lower where a model is better."""
+    test: ForecastTest
+    """Scores on the test fold, of the model and of each baseline."""
+    valid: ForecastScores
+    """The model's scores on the valid fold, by which it was stopped and calibrated."""
+    gains: Annotated[list[LossGain], Field(min_length=2)]
+    """By how much the model's loss on the test fold is below each baseline's."""
+
+
+class ForecastRounds(_Template):
+    """Trees of each quantile."""
+
+    q05: Rows
+    """Of the 5 percentile."""
+    q50: Rows
+    """Of the median."""
+    q95: Rows
+    """Of the 95 percentile."""
+
+
+class ForecastTemplate(CommonTemplate):
+    """What a forecast has to say beside the common fields."""
+
+    quantiles: Annotated[dict[str, Fraction], Field(min_length=1)]
+    """Which quantiles of forward equity it says, by name."""
+    rounds: ForecastRounds
+    """Trees after early stopping, by quantile."""
+    widening: float
+    """How far calibration moved both ends of the interval outwards, in multiples of today's equity; below 0 inwards."""
+    calibration_rows: Rows
+    """Rows of the valid fold that calibrated."""
+    teaching_rows: Rows
+    """Rows of the train fold that taught, after thinning."""
+    skill: ForecastSkill
+    """How good it is beside its baselines."""
+
+
+class RegimeDensity(_Template):
+    """How a density does on the days of a fold."""
+
+    rows: Rows
+    """Days that were judged."""
+    negative_log_density: float
+    """Minus the mean logarithm of the density of a day's features, in nats."""
+
+
+class RegimeScores(RegimeDensity):
+    """One naming of the days of a fold. What the market did afterwards is context and no skill."""
+
+    mean_dwell_sessions: Positive
+    """Mean number of sessions that a regime lasted."""
+    share_bullish: Fraction
+    """Share of days that were bullish."""
+    share_bearish: Fraction
+    """Share of days that were bearish."""
+    share_volatile: Fraction
+    """Share of days that were volatile."""
+    share_sideways: Fraction
+    """Share of days that were sideways."""
+    forward_return_bullish: float | None
+    """Mean return of the market over the label's horizon after bullish days, as a fraction; null where none was."""
+    forward_return_bearish: float | None
+    """The same after bearish days."""
+    forward_return_volatile: float | None
+    """The same after volatile days."""
+    forward_return_sideways: float | None
+    """The same after sideways days."""
+    forward_spread_bullish: Positive | None
+    """Standard deviation over bullish days of that return, as a fraction; null where fewer than two were."""
+    forward_spread_bearish: Positive | None
+    """The same over bearish days."""
+    forward_spread_volatile: Positive | None
+    """The same over volatile days."""
+    forward_spread_sideways: Positive | None
+    """The same over sideways days."""
+
+
+class RegimeTest(_Template):
+    """The model beside both baselines."""
+
+    model: RegimeScores
+    """The model itself."""
+    single_gaussian: RegimeDensity
+    """One Gaussian fitted to the train fold."""
+    quadrants: RegimeDensity
+    """A Gaussian for each quadrant of trend and volatility, cut at their medians in the train fold."""
+
+
+class RegimeSkill(_Template):
+    """Test scores, the valid fold's for comparison, and the gains in log density."""
+
+    loss: Text
+    """Name of the loss, which is lower where a model is better."""
+    test: RegimeTest
+    """Scores on the test fold, of the model and of each baseline."""
+    valid: RegimeScores
+    """The model's scores on the valid fold, for comparison."""
+    gains: Annotated[list[LossGain], Field(min_length=2)]
+    """By how much the model's loss on the test fold is below each baseline's."""
+
+
+class NamedRegime(_Template):
+    """One Gaussian of the mixture."""
+
+    weight: Fraction
+    """Share of the train fold's days that it stands for."""
+    means: Annotated[dict[str, float], Field(min_length=1)]
+    """Mean of each feature, in the feature's unit: what the name stands for."""
+
+
+class NamedRegimes(_Template):
+    """The four Gaussians by name."""
+
+    bullish: NamedRegime
+    """Of those that are not volatile the one with the highest mean trend."""
+    bearish: NamedRegime
+    """Of those that are not volatile the one with the lowest mean trend."""
+    volatile: NamedRegime
+    """The one with the highest mean volatility."""
+    sideways: NamedRegime
+    """The one that is left."""
+
+
+class RegimeTemplate(CommonTemplate):
+    """What a regime model has to say beside the common fields."""
+
+    regimes: NamedRegimes
+    """What each name stands for."""
+    converged: bool
+    """Whether the fit came to rest before its last iteration."""
+    iterations: Rows
+    """Iterations of the best initialisation."""
+    teaching_days: Rows
+    """Days of the train fold that taught."""
+    skill: RegimeSkill
+    """How good it is beside its baselines."""
+
+
+TEMPLATES: Mapping[Kind, type[CommonTemplate]] = {
+    "classifier": ClassifierTemplate,
+    "policy": PolicyTemplate,
+    "forecast": ForecastTemplate,
+    "regime": RegimeTemplate,
+}
+
+
+def require_complete(model: str, kind: Kind, metadata: Mapping[str, Any]) -> None:
     """Check a version's metadata against the template of its kind.
 
     Raises:

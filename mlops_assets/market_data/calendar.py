@@ -57,6 +57,12 @@ class TradingCalendar:
         closed = self.schedule(day - _LONGEST_CLOSURE, day).filter(pl.col("close_at") <= at)
         return closed["date"][-1]
 
+    def closed_between(self, after: datetime, until: datetime) -> int:
+        """Count the sessions that closed after one instant and had closed at another."""
+        first, last = (one.astimezone(UTC).date() for one in (after, until))
+        closes = self.schedule(first, last)["close_at"]
+        return int(((closes > after) & (closes <= until)).sum())
+
     def _covering(self, first: date, last: date) -> pl.DataFrame:
         if not (self._first_year <= first.year and last.year <= self._last_year):
             first_year = min(first.year, self._first_year or first.year)

@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph, AssetNode
+
+from mlops_assets.orchestration.timing import BY_HAND, ON_CADENCE
 
 _CODE_VERSION = "dagster/code_version"
 _DATA_VERSION = "dagster/data_version"
@@ -41,7 +43,9 @@ def stale_targets(
     """Return the stale targets in an order in which they can be made.
 
     A target is stale if it was never made, if its code version moved, if an input has another data version than the one
-    it was made from, if a blocking check of it failed, or if one of its inputs is stale.
+    it was made from, if a blocking check of it failed, or if one of its inputs is stale. Of a target that refreshes on
+    its cadence, inputs count only if they were never made or their code version moved. What is made by hand is never
+    stale.
 
     Args:
         changed: assets whose source outside the graph changed.
@@ -49,25 +53,36 @@ def stale_targets(
     made: dict[Target, Made | None] = {}
     targets_of: dict[dg.AssetKey, list[Target]] = {}
     stale: dict[Target, None] = {}
+    has_other_code: set[Target] = set()
     for key in graph.toposorted_asset_keys:
         node = graph.get(key)
         partitions = node.partitions_def.get_partition_keys() if node.partitions_def else [None]
         targets_of[key] = [Target(key=key, partition=partition) for partition in partitions]
         inputs = [target for parent in node.parent_keys for target in targets_of[parent]]
         has_failed_check = has_failed_blocking_check(instance, graph, key)
+        is_patient = node.automation_condition is not None and node.automation_condition.get_label() == ON_CADENCE
         for target in targets_of[key]:
+            if is_by_hand(node):
+                continue
             made[target] = found = _newest(instance, target)
             upstream = [one for one in inputs if target.partition is None or one.partition in (None, target.partition)]
+            if found is None or found.code_version != node.code_version:
+                has_other_code.add(target)
             if (
                 found is None
+                or target in has_other_code
                 or key in changed
                 or has_failed_check
-                or found.code_version != node.code_version
-                or any(one in stale for one in upstream)
-                or any(_has_moved(found, one, made[one]) for one in upstream)
+                or any(one in has_other_code for one in upstream)
+                or (not is_patient and any(one in stale or _has_moved(found, one, made[one]) for one in upstream))
             ):
                 stale[target] = None
     return list(stale)
+
+
+def is_by_hand(node: AssetNode) -> bool:
+    """Tell whether an asset is made only when somebody asks for it."""
+    return BY_HAND.items() <= node.tags.items()
 
 
 def _has_moved(found: Made, upstream: Target, now: Made | None) -> bool:

@@ -23,6 +23,24 @@ def refresh_when_any_input_changes() -> dg.AutomationCondition:
     return condition.with_label("refresh_when_any_input_changes")
 
 
+ON_CADENCE = "refresh_on_cadence"
+BY_HAND = {"mlops/refresh": "by_hand"}
+"""The tag of an asset that is made only when somebody asks for it."""
+
+
+def refresh_on_cadence() -> dg.AutomationCondition:
+    """Run for the first time when an input is there, and when its code or that of an input changed.
+
+    New content waits for a schedule: a model is trained again because it is time, and not because a day went by.
+    """
+    changed = dg.AutomationCondition.code_version_changed()
+    first = dg.AutomationCondition.missing() & dg.AutomationCondition.any_deps_updated()
+    condition = dg.AutomationCondition.eager().replace(
+        "any_deps_updated", dg.AutomationCondition.any_deps_match(changed) | changed | first
+    )
+    return (condition & dg.AutomationCondition.all_deps_blocking_checks_passed()).with_label(ON_CADENCE)
+
+
 def check_when_refreshed() -> dg.AutomationCondition:
     """Run a check with its asset: a run that a condition asked for has only the checks that asked for it too."""
     return dg.AutomationCondition.eager().with_label("check_when_refreshed")
@@ -44,6 +62,11 @@ def content_freshness() -> dg.FreshnessPolicy:
     That bars are late is said by the freshness of `market/bars` and its check of the latest trading day.
     """
     return dg.FreshnessPolicy.time_window(warn_window=timedelta(days=35), fail_window=timedelta(days=100))
+
+
+def cadence_freshness(within: timedelta) -> dg.FreshnessPolicy:
+    """Expect a refresh within the promised time; half as long again is a failure."""
+    return dg.FreshnessPolicy.time_window(warn_window=within, fail_window=within * 1.5)
 
 
 def refresh_sensor() -> dg.AutomationConditionSensorDefinition:

@@ -22,6 +22,8 @@ from mlops_assets.identity import api as identity
 from mlops_assets.kpis import api as kpis
 from mlops_assets.ledger import api as ledger
 from mlops_assets.lifecycle import api as lifecycle
+from mlops_assets.lifecycle import prediction_api as predictions
+from mlops_assets.lifecycle.deployment_health import DeploymentHealth
 from mlops_assets.rest.answers import Answers
 from mlops_assets.rest.document import describe_everywhere
 from mlops_assets.rest.explorer import DOCUMENT, explorer_router
@@ -110,6 +112,7 @@ def _mount_everything(app: FastAPI, doors: Doors, services: ServiceFactory) -> N
     mount(pages_router(services.reports), "", entrance=Entrance.BROWSER)
     for subject, routes in _subjects(services).items():
         mount(routes, *PREFIXES[subject])
+    mount(predictions.router(services.predictions, allowed), *PREFIXES["lifecycle"])
     mount(identity.login_router(services.tokens, services.clock), API, entrance=Entrance.OPEN)
     mount(identity.router(services.directory, services.tokens, services.access, allowed), API)
     mount(ledger.router(services.ledger, services.checkpoints, allowed), API)
@@ -122,9 +125,12 @@ def _subjects(services: ServiceFactory) -> dict[str, APIRouter]:
     catalogue = services.catalogue
     pages = features.DatasetPages(snapshots=services.snapshots, declared=dataset_facts(catalogue))
     experiments = lifecycle.ExperimentPages(tracking=services.tracking, declared=catalogue.models)
+    health = DeploymentHealth(store=services.health, clock=services.clock)
     return {
         "features": features.router(pages),
-        "lifecycle": lifecycle.router(services.models, services.deployments, experiments, services.blobs),
+        "lifecycle": lifecycle.router(
+            services.models, services.deployments, experiments, services.blobs, health, services.serving
+        ),
         "evaluation": evaluation.router(services.reports, services.models),
     }
 

@@ -28,7 +28,7 @@ def test_the_queue_says_what_is_needed_and_show_says_everything(mlops):
     (waiting,) = mlops("approvals", "queue", "--json").json
     assert (waiting["needed"], waiting["overdue"], waiting["state"]) == ("2 more", False, "submitted")
     shown = mlops("approvals", "show", waiting["id"], "--json").json
-    assert [one["part"] for one in shown["evidence"]] == ["registered", "tier_rule"]
+    assert [one["part"] for one in shown["evidence"]] == ["registered", "request", "tier_rule"]
     assert shown["evidence_is_intact"] is True
     assert [one["action"] for one in shown["history"]] == ["approval.draft", "approval.submit"]
     assert "quincy (submitter)" in shown["parties"]

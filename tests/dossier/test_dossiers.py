@@ -98,7 +98,7 @@ def test_what_was_made_from_a_model_is_in_its_dossier(world: World, tmp_path: Pa
     assert len(made) >= 8  # itself, predictions, explanations, curve, fills, replay, report, deployment, approval
     files = export(world, "models/alpha@1", tmp_path / "d.zip")
     assert made <= said_in(files)
-    assert files["subject/model.txt"] == b"tree of alpha"
+    assert files["subject/model.lgb"] == b"tree of alpha"
     assert json.loads(files["subject/checklists.json"])[0]["checklist"][0]["name"] == "report.alpha"
     (limits,) = json.loads(files["subject/drift_limits.json"]).values()
     assert limits["limits"] == [{"feature": "alpha_x", "statistic": "psi", "threshold": 0.2}]
@@ -266,6 +266,7 @@ def test_a_report_is_found_by_the_beginning_of_its_hash(world: World, tmp_path: 
 
 def test_what_is_named_and_not_stored_is_said(world: World, tmp_path: Path):
     with world.services.database.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER model_version_keeps_identity")
         connection.execute(
             sa.update(tables.model_version)
             .where(tables.model_version.c.model == "alpha")

@@ -124,7 +124,7 @@ def test_a_file_that_is_missing_or_added_is_named(data: st.DataObject, sound: Pa
     assert name in check(write(tmp_path / "d.zip", members)).problem
 
 
-@pytest.mark.parametrize("name", ["index.html", "approvals.json", "subject/model.txt", "entries.jsonl"])
+@pytest.mark.parametrize("name", ["index.html", "approvals.json", "subject/model.lgb", "entries.jsonl"])
 def test_a_manifest_written_anew_is_not_the_one_on_record(name: str, sound: Path, tmp_path: Path):
     members = members_of(sound)
     members[name] = members[name] + b" "

@@ -21,13 +21,12 @@ from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.fingerprint import canonical_json, fingerprint
 from mlops_assets.kernel.identity import Principal
-from mlops_assets.lifecycle.checklist import Checklist, Item, ItemStatus
+from mlops_assets.lifecycle.checklist import Item, ItemStatus
 from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.spec import DeploymentTarget
 from mlops_assets.settings import load_settings
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot
 from mlops_assets.storage.sql import tables
-from tests.rest.client import Services, with_people
+from tests.rest.client import Services, gathered, with_people
 
 AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
 HOSTILE = "<script>alert('dossier')</script>\"'&{{ 7*7 }}"
@@ -206,14 +205,8 @@ class World:
         item = Item(
             name=f"report.{model.model}", status=ItemStatus.PASSED, rule="a rule", note="it is", evidence=report
         )
-        self.services.deployments.request(
-            version=model,
-            target=DeploymentTarget(environment="staging"),
-            tier=1,
-            checklist=Checklist(subject=f"{model.id} to staging", items=(item,)),
-            makers=("dagster",),
-            by=self.who("quincy"),
-        )
+        asked = gathered(model, item, tier=1, makers=frozenset({"dagster"}))
+        self.services.deployments.request(asked, by=self.who("quincy"))
 
     def _prompt(self, name: str, report: str) -> None:
         prompt = fingerprint(f"prompt {name}")

@@ -59,8 +59,8 @@ class Models:
     def latest(self, model: str) -> TrainedModel:
         return self.trained
 
-    def load_text(self, version: TrainedModel) -> str:
-        return version.text
+    def load(self, version: TrainedModel) -> bytes:
+        return version.text.encode()
 
 
 @dataclass(frozen=True)

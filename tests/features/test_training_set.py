@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlops_assets.catalog.feature_views.momentum import VIEW
 from mlops_assets.features.knowledge import compute_known
 from mlops_assets.features.quality import fold_overlaps
-from mlops_assets.features.spec import Feature, FeatureReference, Fold, Folds, TrainingSet
+from mlops_assets.features.spec import Feature, FeatureReference, Fold, Folds, HistoryTooShort, TrainingSet
 from mlops_assets.features.table_shape import MalformedTable
 from mlops_assets.features.training_set import FeatureNotAvailable, build_training_set
 from mlops_assets.features.view import compute_view
@@ -87,6 +87,31 @@ def test_a_future_that_changes_moves_no_earlier_feature_or_known_label():
     assert build(bars).filter(known).equals(build(changed).filter(known))
 
 
+ROLLING = {**CONTENT, "folds": {"valid_sessions": 70, "test_sessions": 80, "embargo_sessions": 10}}
+
+
+def test_rolling_folds_are_dated_ones_that_count_from_the_last_session():
+    rolling = TrainingSet.from_mapping(ROLLING, Path("models/m.yaml"))
+    assert build(walk(("AAA",)), rolling).equals(build(walk(("AAA",))))
+    assert rolling.fingerprint != SPEC.fingerprint
+
+
+def test_rolling_folds_move_on_with_the_history():
+    rolling = TrainingSet.from_mapping(ROLLING, Path("models/m.yaml"))
+    rows = build(walk(("AAA",), count=310), rolling)
+    folds = dict(zip(rows["date"].to_list(), rows["fold"].to_list(), strict=True))
+    days = sessions(310)
+    assert (folds[days[154]], folds[days[155]]) == (Fold.TRAIN, Fold.PURGED)
+    assert (folds[days[239]], folds[days[240]]) == (Fold.PURGED, Fold.TEST)
+
+
+def test_a_history_without_a_session_to_train_on_is_refused():
+    rolling = TrainingSet.from_mapping(ROLLING, Path("models/m.yaml"))
+    with pytest.raises(HistoryTooShort, match="150 sessions are too few for 70 to validate and 80 to test"):
+        build(walk(("AAA",), count=150), rolling)
+    assert not build(walk(("AAA",), count=157), rolling).is_empty()
+
+
 def test_touching_folds_are_found():
     rows = build(walk())
     assert fold_overlaps(rows) == []
@@ -109,6 +134,8 @@ def test_no_embargo_still_purges():
         ({"features": ["a.x", "b.x"]}, "same short name"),
         ({"features": []}, "at least one column"),
         ({"folds": {**CONTENT["folds"], "train_until": "2030-01-01"}}, "train_until must be before valid_until"),
+        ({"folds": {**ROLLING["folds"], "embargo_sessions": 70}}, "leave nothing of valid_sessions"),
+        ({"folds": {**CONTENT["folds"], "test_sessions": 80}}, "test_sessions"),
         ({"label": {"horizon_sessions": 0}}, "at least 1"),
         ({"name": "x"}, "3-100"),
         ({"as_of": "2020-01-01T10:00:00"}, "training_set.as_of.*names no time zone.*2020-06-30T21:00:00Z"),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlops_assets.kernel.clock import FixedClock
-from mlops_assets.lifecycle.checklist import Checklist, Item, ItemStatus
-from mlops_assets.lifecycle.spec import DeploymentTarget
+from mlops_assets.lifecycle.checklist import Item, ItemStatus
 from tests.lifecycle.worlds import NOW, SERVICE
-from tests.rest.client import SHA256, Services, api_over, request_deployment, services_in, with_people
+from tests.rest.client import SHA256, Services, api_over, gathered, request_deployment, services_in, with_people
 
 LIFECYCLE = "/api/v1/ml/lifecycle"
 
@@ -41,14 +41,8 @@ def test_a_version_is_a_number_that_a_database_can_hold(services: Services, vers
 def test_a_superseded_deployment_says_when_it_ended(services: Services):
     version = request_deployment(services)
     item = Item(name="registered", status=ItemStatus.PASSED, rule="a rule", note="another", evidence=SHA256)
-    services.deployments.request(
-        version=version,
-        target=DeploymentTarget(environment="staging"),
-        tier=2,
-        checklist=Checklist(subject=f"{version.id} to staging", items=(item,)),
-        makers=(),
-        by=SERVICE,
-    )
+    newer = replace(version, version=2, fingerprint="9" * 64)
+    services.deployments.request(gathered(newer, item), by=SERVICE)
     shown = api_over(services).get(f"{LIFECYCLE}/deployments").json()["deployments"]
     ended = {one["status"]: one["terminated_at"] for one in shown}
     assert ended == {"terminated": "2024-06-07T12:00:00Z", "pending": None}

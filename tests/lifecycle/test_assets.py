@@ -7,8 +7,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from mlops_assets.features.activation import RecordedCertificate
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.lifecycle.assets import drift_definitions, model_definitions
+from mlops_assets.lifecycle.deployment_states import State
+from mlops_assets.lifecycle.evidence import EvidenceDesk
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.orchestration.declared import key
 from mlops_assets.orchestration.results import snapshot_result
@@ -29,6 +32,11 @@ class Report:
     inputs: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Sealing:
+    report: Report
+
+
 class Reports:
     """Answers with a report of the latest version."""
 
@@ -41,9 +49,9 @@ class Reports:
     def makers(self, sha256: str) -> frozenset[str]:
         return frozenset({"mia"})
 
-    def find_latest(self, name: str) -> Report:
+    def sealings(self, name: str) -> list[Sealing]:
         latest = self._kept.models.latest("signal_classifier")
-        return Report(sha256="a" * 64, inputs={"models/signal_classifier": latest.fingerprint})
+        return [Sealing(Report(sha256="a" * 64, inputs={"models/signal_classifier": latest.fingerprint}))]
 
 
 @dg.asset(key=VIEW)
@@ -51,22 +59,45 @@ def feature_view(snapshots: dg.ResourceParam[SnapshotStore]) -> dg.MaterializeRe
     return snapshot_result(snapshots.head("features/momentum"))
 
 
-@dg.asset_check(asset=VIEW, name="look_ahead")
-def look_ahead() -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=True, metadata={"cuts": ["2014-05-02", "2020-02-19"], "rows_compared": 5200})
-
-
 def _graph(spec: ModelSpec) -> list:
     model, watched = model_definitions(spec, reports=["covid_crash"]), drift_definitions(momentum_view(), spec)
-    return [*(model.assets or ()), *(watched.assets or ()), feature_view, look_ahead]
+    return [*(model.assets or ()), *(watched.assets or ()), feature_view]
+
+
+def _certify(kept: Stores, *, is_clean: bool = True) -> RecordedCertificate:
+    """What the look-ahead check leaves in the feature registry when it runs on what is published."""
+    return kept.feature_registry.record_certificate(
+        view="momentum",
+        version="1.0.0",
+        snapshot_fingerprint=kept.snapshots.head("features/momentum").fingerprint,
+        bars_fingerprint="b" * 64,
+        cuts=["2014-05-02", "2020-02-19"],
+        rows_compared=5200,
+        peeks=[],
+        is_clean=is_clean,
+        actor="test",
+    )
+
+
+def _evidence(kept: Stores, spec: ModelSpec) -> EvidenceDesk:
+    return EvidenceDesk(
+        declared={spec.name: spec},
+        scenarios_of=lambda _: ["covid_crash"],
+        models=kept.models,
+        snapshots=kept.snapshots,
+        reports=Reports(kept),
+        certificates=kept.feature_registry,
+        attestations=kept.attestations,
+    )
 
 
 def _filled(home: Path) -> Stores:
     kept = stores(home)
     table = training_set(signal=1.0)
-    provenance = Provenance(code_version="1", inputs={})
-    kept.snapshots.publish("datasets/signal_daily", table, provenance=provenance, actor="test")
     _publish_features(kept, table)
+    inputs = {"features/momentum": kept.snapshots.head("features/momentum").fingerprint}
+    provenance = Provenance(code_version="1", inputs=inputs, details={"views": {"momentum": "1.0.0"}})
+    kept.snapshots.publish("datasets/signal_daily", table, provenance=provenance, actor="test")
     return kept
 
 
@@ -79,10 +110,11 @@ def _publish_features(kept: Stores, rows: pa.Table) -> None:
 def _run(
     kept: Stores, instance: dg.DagsterInstance, *keys: dg.AssetKey, spec: ModelSpec | None = None
 ) -> dg.ExecuteInProcessResult:
+    declared = spec or small_spec()
     return dg.materialize(
-        _graph(spec or small_spec()),
+        _graph(declared),
         instance=instance,
-        resources=resources(kept, reports=Reports(kept)),
+        resources=resources(kept, evidence=_evidence(kept, declared)),
         selection=dg.AssetSelection.assets(*keys),
         raise_on_error=False,
     )
@@ -102,7 +134,7 @@ def test_the_line_from_training_set_to_request_materialises(tmp_path: Path):
         checks = {one.check_name: one.passed for one in trained.get_asset_check_evaluations()}
         assert checks["folds_lie_apart"]
         assert checks["beats_its_baselines"]
-        assert checks["probabilities_are_valid"]
+        assert checks["predictions_are_valid"]
         latest = kept.models.latest("signal_classifier")
         assert (
             kept.snapshots.head("predictions/signal_classifier").inputs["models/signal_classifier"]
@@ -112,6 +144,7 @@ def test_the_line_from_training_set_to_request_materialises(tmp_path: Path):
         assert run.data.tags["dagster.run_id"] == trained.run_id
         assert run.data.metrics["test/auc"] == latest.metrics["test/auc"]
         _explain(kept)
+        _certify(kept)
         asked = _run(kept, instance, DEPLOYMENT)
     (pending,) = kept.deployments.list()
     (event,) = asked.asset_materializations_for_node("deployments__signal_classifier")
@@ -134,7 +167,8 @@ def test_training_again_tracks_a_new_run_and_registers_nothing_new(tmp_path: Pat
 
 def test_after_a_declaration_is_reverted_predictions_are_of_the_version_that_training_reports(tmp_path: Path):
     kept = _filled(tmp_path)
-    changed = replace(small_spec(), params=replace(small_spec().params, learning_rate=0.3))
+    learner = small_spec().learner
+    changed = replace(small_spec(), learner=replace(learner, params=replace(learner.params, learning_rate=0.3)))
     reported = []
     with dg.DagsterInstance.ephemeral() as instance:
         for spec in (small_spec(), changed, small_spec()):
@@ -146,30 +180,50 @@ def test_after_a_declaration_is_reverted_predictions_are_of_the_version_that_tra
     assert used == kept.models.get("signal_classifier", 1).fingerprint
 
 
-@pytest.mark.parametrize("stale", [False, True])
-def test_a_request_without_a_current_look_ahead_check_names_it(tmp_path: Path, stale: bool):
+def test_a_request_without_a_look_ahead_check_is_registered_and_warns_of_what_is_missing(tmp_path: Path):
     kept = _filled(tmp_path)
     with dg.DagsterInstance.ephemeral() as instance:
         _run(kept, instance, MODEL, DRIFT)
-        if stale:
-            _run(kept, instance, VIEW)
-            dg.materialize([feature_view], instance=instance, resources={"snapshots": kept.snapshots})
         _explain(kept)
         asked = _run(kept, instance, DEPLOYMENT)
-    (failure,) = asked.get_step_failure_events()
-    assert "look_ahead.momentum" in str(failure.event_specific_data)
-    assert kept.deployments.list() == []
+        assert asked.success
+        (check,) = asked.get_asset_check_evaluations()
+        assert (check.check_name, check.passed, check.severity) == (
+            "checklist_is_complete",
+            False,
+            dg.AssetCheckSeverity.WARN,
+        )
+        assert list(check.metadata) == ["look_ahead.momentum"]
+        (event,) = asked.asset_materializations_for_node("deployments__signal_classifier")
+        assert event.metadata["missing"].value == "look_ahead.momentum"
+        assert kept.deployments.list()[0].state is State.REGISTERED
+        assert kept.approvals.list() == []
+        _certify(kept)
+        _run(kept, instance, DEPLOYMENT)
+    (complete,) = kept.deployments.list()
+    assert complete.state is State.IN_REVIEW
+    assert complete.evidence_fingerprint == kept.approvals.list()[0].evidence_fingerprint
 
 
-def test_a_look_ahead_check_of_another_snapshot_than_readers_get_does_not_count(tmp_path: Path):
+@pytest.mark.parametrize("is_published_again", [False, True])
+def test_the_look_ahead_check_that_counts_is_that_of_the_rows_it_was_trained_on(
+    tmp_path: Path, is_published_again: bool
+):
     kept = _filled(tmp_path)
     with dg.DagsterInstance.ephemeral() as instance:
-        _run(kept, instance, VIEW, MODEL, DRIFT)
-        _publish_features(kept, training_set(seed=2))
+        _run(kept, instance, MODEL, DRIFT)
+        if is_published_again:
+            _publish_features(kept, training_set(seed=2))
+        _certify(kept)
         _explain(kept)
-        asked = _run(kept, instance, DEPLOYMENT)
-    (failure,) = asked.get_step_failure_events()
-    assert "look_ahead.momentum" in str(failure.event_specific_data)
+        _run(kept, instance, DEPLOYMENT)
+        before = kept.deployments.list()[0].evidence_fingerprint
+        if not is_published_again:
+            _publish_features(kept, training_set(seed=2))
+            _certify(kept, is_clean=False)
+            _run(kept, instance, DEPLOYMENT)
+            assert kept.deployments.list()[0].evidence_fingerprint == before
+    assert before is not None
 
 
 def test_the_evidence_of_the_look_ahead_item_is_what_the_check_found(tmp_path: Path):
@@ -177,6 +231,7 @@ def test_the_evidence_of_the_look_ahead_item_is_what_the_check_found(tmp_path: P
     with dg.DagsterInstance.ephemeral() as instance:
         _run(kept, instance, VIEW, MODEL, DRIFT)
         _explain(kept)
+        _certify(kept)
         _run(kept, instance, DEPLOYMENT)
     (pending,) = kept.deployments.list()
     (item,) = [item for item in pending.checklist if item["name"] == "look_ahead.momentum"]

@@ -1,331 +1,294 @@
+"""How a version asks to be deployed, how its request follows its approval, and what happens when evidence moves."""
+
+from __future__ import annotations
+
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops_assets.governance.spec import Approval, Verdict
-from mlops_assets.governance.store import ApprovalStore
-from mlops_assets.governance.transitions import State
-from mlops_assets.kernel.clock import FixedClock
-from mlops_assets.kernel.errors import Forbidden
+from mlops_assets.governance.spec import Verdict
+from mlops_assets.governance.transitions import State as ApprovalState
+from mlops_assets.kernel.errors import Conflict, Forbidden, IntegrityViolation, NotFound
 from mlops_assets.kernel.identity import Principal, Role
-from mlops_assets.lifecycle.approval_evidence import KINDS, approval_evidence
-from mlops_assets.lifecycle.checklist import (
-    Checklist,
-    ChecklistIncomplete,
-    Evidence,
-    Item,
-    ItemStatus,
-    LookAheadFound,
-    ReportFound,
-    assemble,
-)
-from mlops_assets.lifecycle.deployment import Deployments, DeploymentStatus, Requested
-from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.spec import DeploymentTarget
-from tests.governance.worlds import ACCESS, RULES
-from tests.lifecycle.worlds import NOW, SERVICE, Stores, people, stores
+from mlops_assets.lifecycle.checklist import ChecklistIncomplete
+from mlops_assets.lifecycle.deployment_states import DeploymentStatus, State
+from mlops_assets.lifecycle.evidence import Gathered
+from mlops_assets.storage.sql.tables import deployment
+from tests.lifecycle.deployment_worlds import COMPLETE, MODEL, SEALED, Floor
 
-VERSION, DATA, REPORT = "a" * 64, "b" * 64, "c" * 64
-TARGET = DeploymentTarget(environment="staging")
-GAPS = [{"earlier": "train", "later": "valid", "is_disjoint": True}]
-SKILL = {"gains": [{"baseline": "base_rate", "estimate": -0.0006, "low": -0.0019, "high": 0.0005}]}
-CLEAN = LookAheadFound(is_passed=True, snapshot_fingerprint="7" * 64, cuts=("2020-02-19",), rows_compared=900)
-SEALED = ReportFound(sha256=REPORT, version_fingerprint=VERSION, gates_fingerprint="6" * 64)
-COMPLETE = Evidence(
-    version_id="models/signal_classifier@1",
-    version_fingerprint=VERSION,
-    environment="staging",
-    metadata={"kind": "classifier", "fold_gaps": GAPS},
-    training_set="datasets/signal_daily",
-    training_set_fingerprint=DATA,
-    published_training_sets=frozenset({DATA}),
-    skill=SKILL,
-    beats_every_baseline=False,
-    look_ahead={"momentum": CLEAN},
-    reports={"covid_crash": SEALED},
-    explained_fingerprint=VERSION,
-    explanations="d" * 64,
-    drift_limits={"momentum": "e" * 64},
-)
+OTHER_REPORT = {"explanations": "8" * 64}
+INCOMPLETE = {"explained_fingerprint": None}
 
 
-OTHER = replace(COMPLETE, reports={"covid_crash": replace(SEALED, sha256="8" * 64)})
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Stores:
-    return stores(tmp_path, is_mlflow_prepared=False)
-
-
-def _version() -> ModelVersion:
-    return ModelVersion(
-        model="signal_classifier",
-        version=1,
-        fingerprint=VERSION,
-        artifact_sha256="f" * 64,
-        training_set_fingerprint=DATA,
-        code_version="0" * 64,
-        run_id="run",
-        stage="experimental",
-        metadata={},
-        metrics={},
-        created_at=NOW,
-        created_by="dagster",
-    )
-
-
-def _request(kept: Stores, evidence: Evidence = COMPLETE) -> Requested:
-    return _ask(kept.deployments, assemble(evidence))
-
-
-def _ask(deployments: Deployments, checklist: Checklist, **changes: Any) -> Requested:
-    asked = {"version": _version(), "target": TARGET, "tier": 2, "makers": {"mia"}, "by": SERVICE, **changes}
-    return deployments.request(checklist=checklist, **asked)
-
-
-def test_complete_evidence_passes_and_says_that_the_model_beats_no_baseline():
-    checklist = assemble(COMPLETE)
-    assert checklist.is_complete
-    (baselines,) = [item for item in checklist.items if item.name == "baselines_known"]
-    assert baselines.note.startswith("does not beat every naive baseline")
-    assert "over base_rate -0.00060 (-0.00190 to +0.00050)" in baselines.note
-
-
-def _item(evidence: Evidence, name: str) -> Item:
-    (item,) = [item for item in assemble(evidence).items if item.name == name]
-    return item
-
-
-def test_what_failed_in_a_report_stands_in_the_note():
-    failed = replace(
-        SEALED,
-        failed_checks=("out_of_sample of signal_ml",),
-        failed_gates=(
-            "turnover of signal_ml (30.0, not at most 25)",
-            "sharpe_ratio of signal_ml (None, not at least 1)",
-        ),
-    )
-    item = _item(replace(COMPLETE, reports={"covid_crash": failed}), "report.covid_crash")
-    assert item.note == (
-        "report cccccccccccc of covid_crash has failed checks: out_of_sample of signal_ml; failed gates: turnover of "
-        "signal_ml (30.0, not at most 25), sharpe_ratio of signal_ml (None, not at least 1)"
-    )
-    assert item.evidence == REPORT
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"snapshot_fingerprint": "8" * 64},
-        {"cuts": ("2020-02-20",)},
-        {"rows_compared": 901},
-        {"is_passed": False},
-    ],
-)
-def test_the_look_ahead_item_is_bound_to_the_snapshot_and_to_what_was_compared(change: dict):
-    other = replace(COMPLETE, look_ahead={"momentum": replace(CLEAN, **change)})
-    found, changed = (_item(one, "look_ahead.momentum") for one in (COMPLETE, other))
-    assert found.evidence is not None
-    assert found.evidence != changed.evidence
-    assert "900 rows compared over 1 cuts" in found.note
-
-
-@pytest.mark.parametrize(
-    ("change", "name", "status"),
-    [
-        ({"published_training_sets": frozenset()}, "training_set", ItemStatus.FAILED),
-        ({"metadata": {"kind": "classifier", "fold_gaps": [{"is_disjoint": False}]}}, "folds_apart", ItemStatus.FAILED),
-        ({"look_ahead": {"momentum": None}}, "look_ahead.momentum", ItemStatus.PENDING),
-        ({"look_ahead": {"momentum": replace(CLEAN, is_passed=False)}}, "look_ahead.momentum", ItemStatus.FAILED),
-        ({"reports": {"covid_crash": None}}, "report.covid_crash", ItemStatus.PENDING),
-        (
-            {"reports": {"covid_crash": replace(SEALED, version_fingerprint="9" * 64)}},
-            "report.covid_crash",
-            ItemStatus.PENDING,
-        ),
-        (
-            {"reports": {"covid_crash": replace(SEALED, failed_checks=("out_of_sample of signal_ml",))}},
-            "report.covid_crash",
-            ItemStatus.FAILED,
-        ),
-        (
-            {"reports": {"covid_crash": replace(SEALED, failed_gates=("turnover of signal_ml",))}},
-            "report.covid_crash",
-            ItemStatus.FAILED,
-        ),
-        ({"explained_fingerprint": "9" * 64}, "explanations", ItemStatus.PENDING),
-        ({"drift_limits": {"momentum": None}}, "drift_calibration.momentum", ItemStatus.PENDING),
-    ],
-)
-def test_what_is_missing_is_named_and_stops_the_request(kept: Stores, change: dict, name: str, status: ItemStatus):
-    evidence = replace(COMPLETE, **change)
-    (item,) = assemble(evidence).open_items
-    assert (item.name, item.status) == (name, status)
-    with pytest.raises(ChecklistIncomplete, match=name) as caught:
-        _request(kept, evidence)
-    assert caught.value.missing == [name]
-    assert kept.deployments.list() == []
-    assert kept.approvals.list() == []
-
-
-def test_a_request_waits_for_an_approval_bound_to_its_evidence(kept: Stores):
-    requested = _request(kept)
+def test_a_request_waits_for_an_approval_bound_to_its_evidence(floor: Floor):
+    requested = floor.ask()
+    assert requested.approval is not None
+    assert requested.deployment.state is State.IN_REVIEW
     assert requested.deployment.status is DeploymentStatus.PENDING
     assert requested.approval.evidence_fingerprint == requested.deployment.evidence_fingerprint
-    assert (requested.approval.quorum, requested.approval.state) == (2, State.SUBMITTED)
+    assert (requested.approval.quorum, requested.approval.state) == (2, ApprovalState.SUBMITTED)
     assert {one.principal for one in requested.approval.parties} == {"mia", "dagster"}
-    assert kept.deployments.get(requested.deployment.id) == requested.deployment
-    assert [entry.action for entry in kept.ledger.entries()] == [
+    assert floor.deployments.get(requested.deployment.id) == requested.deployment
+    assert [entry.action for entry in floor.ledger.entries()] == [
         "deployment.request",
         "approval.draft",
         "approval.submit",
     ]
+    assert floor.ask() == requested
 
 
-def test_the_same_evidence_asks_once_and_other_evidence_asks_again(kept: Stores):
-    first, again = _request(kept), _request(kept)
-    assert first == again
-    other = _request(kept, OTHER)
-    assert other.deployment.id != first.deployment.id
-    assert len(kept.deployments.list(model="signal_classifier")) == 2
-    assert kept.deployments.list(environment="production") == []
-    assert kept.ledger.verify().is_intact
+def test_an_incomplete_checklist_is_remembered_and_completed_later(floor: Floor):
+    floor.changes[1] = INCOMPLETE
+    registered = floor.ask()
+    assert (registered.deployment.state, registered.approval) == (State.REGISTERED, None)
+    assert registered.deployment.open_items == ("explanations",)
+    assert floor.ask().deployment == registered.deployment
+    floor.changes[1] = {**INCOMPLETE, "drift_limits": {"momentum": None}}
+    assert floor.ask().deployment.open_items == ("explanations", "drift_calibration.momentum")
+    assert floor.approvals.list() == []
+    floor.changes.clear()
+    asked = floor.ask().deployment
+    assert (asked.id, asked.state, asked.open_items) == (registered.deployment.id, State.IN_REVIEW, ())
+    assert [one.action for one in floor.ledger.entries(action="deployment.*")] == [
+        "deployment.request",
+        "deployment.gather",
+        "deployment.request",
+    ]
 
 
-def test_a_newer_request_supersedes_the_older_one_and_the_ledger_says_by_which(kept: Stores):
-    first, other = _request(kept), _request(kept, OTHER)
-    older = kept.deployments.get(first.deployment.id)
-    assert (older.status, older.epoch) == (DeploymentStatus.TERMINATED, 1)
-    assert kept.deployments.list(status=DeploymentStatus.PENDING) == [other.deployment]
-    (entry,) = kept.ledger.entries(action="deployment.supersede")
-    assert entry.details == {"deployment": first.deployment.id, "superseded_by": other.deployment.id}
-    assert _request(kept, OTHER) == other
-    assert len(list(kept.ledger.entries(action="deployment.supersede"))) == 1
+def test_somebody_who_asks_now_is_told_what_is_missing_and_nothing_is_kept(floor: Floor):
+    floor.changes[1] = INCOMPLETE
+    with pytest.raises(ChecklistIncomplete, match="materialise explanations/signal_classifier") as caught:
+        floor.ask(insists=True)
+    assert caught.value.missing == ["explanations"]
+    assert (floor.deployments.list(), list(floor.ledger.entries())) == ([], [])
 
 
-def test_requests_of_another_environment_or_model_stay(kept: Stores):
-    first = _request(kept)
-    checklist = assemble(OTHER)
-    production = replace(TARGET, environment="production")
-    _ask(kept.deployments, checklist, target=production)
-    another = replace(_version(), model="another", fingerprint="2" * 64)
-    _ask(kept.deployments, checklist, version=another)
-    assert kept.deployments.get(first.deployment.id).status is DeploymentStatus.PENDING
-    assert len(kept.deployments.list(status=DeploymentStatus.PENDING)) == 3
+def test_evidence_that_moves_is_approved_anew_and_says_which_part_moved(floor: Floor):
+    one = floor.approved()
+    (before,) = floor.approvals.list()
+    floor.changes[1] = OTHER_REPORT
+    again = floor.ask()
+    assert (again.deployment.id, again.deployment.state) == (one.id, State.IN_REVIEW)
+    void = floor.approvals.get(before.id)
+    assert void.state is ApprovalState.REVOKED
+    assert void.moved[0].startswith("explanations moved: dddddddddddd…")
+    assert floor.states() == {1: [State.IN_REVIEW]}
 
 
-def test_a_superseded_request_that_is_asked_for_again_is_pending_again(kept: Stores):
-    first, other = _request(kept), _request(kept, OTHER)
-    back = _request(kept)
-    assert (back.deployment.id, back.deployment.epoch) == (first.deployment.id, 2)
-    assert kept.deployments.list(status=DeploymentStatus.PENDING) == [back.deployment]
-    assert kept.deployments.get(other.deployment.id).status is DeploymentStatus.TERMINATED
-    assert kept.ledger.verify().is_intact
-
-
-class _Dying(ApprovalStore):
-    """The real store in a process that dies before it submits."""
-
-    def request(self, **_: object) -> Approval:
-        raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("is_superseding", [False, True])
-def test_a_request_whose_process_died_before_the_approval_is_completed_by_the_next_call(
-    kept: Stores, is_superseding: bool
-):
-    if is_superseding:
-        _request(kept, OTHER)
-    clock = FixedClock(at=NOW)
-    approvals = _Dying(
-        kept.database, kept.ledger, clock, rules=RULES, access=ACCESS, directory=people(), seal=lambda: None
-    )
-    dying = Deployments(kept.database, kept.ledger, approvals, clock)
-    with pytest.raises(KeyboardInterrupt):
-        _ask(dying, assemble(COMPLETE))
-    (pending,) = kept.deployments.list(status=DeploymentStatus.PENDING)
-    assert pending.evidence_fingerprint not in {one.evidence_fingerprint for one in kept.approvals.list()}
-    healed = _request(kept)
-    assert healed.deployment == pending
-    assert healed.approval.evidence_fingerprint == pending.evidence_fingerprint
-    assert healed == _request(kept)
-    assert len(list(kept.ledger.entries(action="deployment.request"))) == 1 + is_superseding
-    assert kept.ledger.verify().is_intact
-
-
-@pytest.mark.parametrize("name", ["dagster", "mia"])
-def test_who_asked_or_made_the_evidence_can_not_approve(kept: Stores, name: str):
-    requested = _request(kept)
-    maker = Principal(name=name, roles=frozenset({Role.MLOPS}))
-    with pytest.raises(Forbidden, match="can't decide on it"):
-        kept.approvals.decide(requested.approval.id, by=maker, verdict=Verdict.APPROVE, note="")
-
-
-def test_a_superseded_version_withdraws_its_approval_also_after_a_crash_between(kept: Stores):
-    first = _request(kept)
-    newer = replace(_version(), version=2, fingerprint="2" * 64)
-    registered = replace(COMPLETE, version_id="models/signal_classifier@2", version_fingerprint="2" * 64)
-    approved = kept.approvals.get(first.approval.id)
-    for name, role in (("ana", Role.COMPLIANCE), ("ben", Role.MLOPS)):
-        by = Principal(name=name, roles=frozenset({role}))
-        approved = kept.approvals.decide(approved.id, by=by, verdict=Verdict.APPROVE, note="")
-    assert approved.state is State.APPROVED
-    kept.deployments.request(version=newer, target=TARGET, tier=2, checklist=_of(registered), makers=(), by=SERVICE)
-    withdrawn = kept.approvals.get(first.approval.id)
-    assert withdrawn.state is State.REVOKED
-    assert withdrawn.closed_reason.startswith("superseded by deployment ")
-
-
-def _of(evidence: Evidence) -> Checklist:
-    """The checklist of another version, on which the same was shown."""
-    sealed = replace(SEALED, version_fingerprint=evidence.version_fingerprint)
-    return assemble(
-        replace(evidence, reports={"covid_crash": sealed}, explained_fingerprint=evidence.version_fingerprint)
-    )
-
-
-def test_every_item_is_a_part_of_its_kind_and_so_are_gates_and_the_rule_of_the_tier():
-    checklist = assemble(COMPLETE)
-    assert {item.name.split(".")[0] for item in checklist.items} == set(KINDS)
-    parts = {part.name: part for part in approval_evidence(checklist, RULES.of(1)).parts}
-    assert {name: part.kind.value for name, part in parts.items()} == {
-        "registered": "subject",
-        "training_set": "data",
-        "folds_apart": "data",
-        "look_ahead.momentum": "data",
-        "baselines_known": "report",
-        "report.covid_crash": "report",
-        "explanations": "report",
-        "drift_calibration.momentum": "thresholds",
-        "gates.covid_crash": "policy",
-        "tier_rule": "policy",
-    }
-    assert parts["report.covid_crash"].fingerprint == REPORT
-    assert parts["tier_rule"].note == "tier 1: 2 to approve, one of them compliance, valid 180 days"
+def test_an_item_that_is_no_longer_shown_takes_the_request_back(floor: Floor):
+    one = floor.approved()
+    floor.changes[1] = INCOMPLETE
+    after = floor.ask()
+    assert (after.deployment.id, after.deployment.state, after.approval) == (one.id, State.REGISTERED, None)
+    assert {request.state for request in floor.approvals.list()} == {ApprovalState.REVOKED}
 
 
 @pytest.mark.parametrize(
     ("change", "moved"),
     [
-        ({"reports": {"covid_crash": replace(SEALED, sha256="8" * 64)}}, "report.covid_crash moved: cccccccccccc…"),
+        ({"reports": {"covid_crash": replace(SEALED, sha256="8" * 64)}}, "report.covid_crash moved"),
         ({"reports": {"covid_crash": replace(SEALED, gates_fingerprint="8" * 64)}}, "gates.covid_crash moved"),
         ({"drift_limits": {"momentum": "8" * 64}}, "drift_calibration.momentum moved"),
-        ({"explanations": "8" * 64}, "explanations moved"),
+        ({"plan": {**COMPLETE.plan, "limits": {"max_error_rate": 0.5}}}, "limits_set moved"),
+        ({"tier": 3}, "tier_rule moved"),
     ],
 )
-def test_a_request_that_moved_says_which_part(kept: Stores, change: dict[str, Any], moved: str):
-    first = _request(kept)
-    _request(kept, replace(COMPLETE, **change))
-    void = kept.approvals.get(first.approval.id)
-    assert void.state is State.REVOKED
-    assert [words for words in void.moved if words.startswith(moved)]
+def test_whatever_moves_voids_the_approval(floor: Floor, change: dict[str, Any], moved: str):
+    if "reports" in change:
+        own = floor.version(1).fingerprint
+        change = {"reports": {name: replace(one, version_fingerprint=own) for name, one in change["reports"].items()}}
+    one = floor.approved()
+    floor.changes[1] = change
+    with pytest.raises(Conflict, match=f"was approved for other evidence: {moved}"):
+        floor.promote(one)
+    assert floor.state(one) is State.REGISTERED
+    assert floor.now().champion is None
+    assert {request.state for request in floor.approvals.list()} == {ApprovalState.REVOKED}
 
 
-def test_the_tier_decides_how_many_and_which_people(kept: Stores):
-    asked = _ask(kept.deployments, assemble(COMPLETE), tier=1).approval
-    assert (asked.quorum, asked.required_role) == (2, Role.COMPLIANCE)
-    lower = _ask(kept.deployments, assemble(COMPLETE), tier=3).approval
-    assert (lower.quorum, lower.required_role) == (1, None)
-    assert kept.approvals.get(asked.id).moved[0].startswith("tier_rule moved")
+def test_a_newer_request_supersedes_what_waits_and_withdraws_its_approval(floor: Floor):
+    first = floor.approved(1)
+    other = floor.ask(2).deployment
+    assert floor.states() == {1: [State.SUPERSEDED], 2: [State.IN_REVIEW]}
+    (entry,) = floor.ledger.entries(action="deployment.supersede")
+    assert (entry.details["deployment"], entry.details["superseded_by"]) == (first.id, other.id)
+    (withdrawn,) = floor.approvals.list(subject=first.subject)
+    assert withdrawn.closed_reason == f"superseded by deployment {other.id}"
+
+
+def test_an_incomplete_candidate_does_not_end_what_people_approved(floor: Floor):
+    floor.approved(1)
+    floor.changes[2] = INCOMPLETE
+    floor.ask(2)
+    assert floor.states() == {1: [State.APPROVED], 2: [State.REGISTERED]}
+    floor.changes[3] = INCOMPLETE
+    floor.ask(3)
+    assert floor.states() == {1: [State.APPROVED], 2: [State.SUPERSEDED], 3: [State.REGISTERED]}
+
+
+def test_requests_of_another_environment_stay(floor: Floor):
+    floor.ask(1)
+    floor.ask(2, "development")
+    assert floor.states() == {1: [State.IN_REVIEW], 2: [State.IN_REVIEW]}
+
+
+def test_a_version_that_is_the_latest_again_asks_anew(floor: Floor):
+    first, _, back = floor.ask(1), floor.ask(2), floor.ask(1)
+    assert back.deployment.id != first.deployment.id
+    assert floor.states() == {1: [State.SUPERSEDED, State.IN_REVIEW], 2: [State.SUPERSEDED]}
+
+
+@pytest.mark.parametrize("name", ["dagster", "mia"])
+def test_who_asked_or_made_the_evidence_can_not_approve(floor: Floor, name: str):
+    approval = floor.ask().approval
+    assert approval is not None
+    maker = Principal(name=name, roles=frozenset({Role.MLOPS}))
+    with pytest.raises(Forbidden, match="can't decide on it"):
+        floor.approvals.decide(approval.id, by=maker, verdict=Verdict.APPROVE, note="")
+
+
+def test_who_may_ask(floor: Floor):
+    with pytest.raises(Forbidden, match=r"deployment\.request"):
+        floor.ask(by=floor.ana)
+    assert floor.ask(by=floor.quin).deployment.created_by == "quin"
+
+
+def test_a_request_follows_its_approval(floor: Floor):
+    rejected = floor.ask(1)
+    floor.decide(rejected.approval, Verdict.REJECT)
+    assert [one.state for one in floor.deployments.follow_approvals(by=floor.dagster)] == [State.REJECTED]
+    assert floor.deployments.follow_approvals(by=floor.dagster) == []
+    floor.ask(2)
+    floor.clock.pass_by(days=14)
+    assert [one.state for one in floor.deployments.follow_approvals(by=floor.dagster)] == [State.EXPIRED]
+    approved = floor.approved(3)
+    (standing,) = floor.approvals.list(state=ApprovalState.APPROVED)
+    floor.approvals.revoke(standing.id, by=floor.ana, reason="the limits are wrong")
+    floor.deployments.follow_approvals(by=floor.dagster)
+    back = floor.deployments.get(approved.id)
+    assert (back.state, back.evidence_fingerprint) == (State.REGISTERED, None)
+    (entry,) = floor.ledger.entries(action="deployment.reopen")
+    assert entry.reason == "the limits are wrong"
+    assert floor.states() == {1: [State.REJECTED], 2: [State.EXPIRED], 3: [State.REGISTERED]}
+    assert floor.ledger.verify().is_intact
+
+
+def test_what_people_rejected_is_asked_for_again_by_people_and_with_new_evidence(floor: Floor):
+    floor.decide(floor.ask().approval, Verdict.REJECT)
+    assert floor.ask().deployment.state is State.REJECTED
+    with pytest.raises(Conflict, match="rejected with exactly this evidence"):
+        floor.ask(insists=True)
+    floor.changes[1] = OTHER_REPORT
+    assert floor.ask().deployment.state is State.REJECTED
+    assert floor.ask(insists=True).deployment.state is State.IN_REVIEW
+    assert floor.states() == {1: [State.REJECTED, State.IN_REVIEW]}
+
+
+def test_an_expired_request_is_asked_for_again_in_a_new_round(floor: Floor):
+    first = floor.ask()
+    floor.clock.pass_by(days=15)
+    second = floor.ask()
+    assert floor.states() == {1: [State.EXPIRED, State.IN_REVIEW]}
+    assert second.approval is not None
+    assert first.approval is not None
+    assert second.approval.id != first.approval.id
+
+
+@pytest.mark.parametrize("state", [None, "in_review", "rejected"])
+def test_only_what_is_approved_is_promoted(floor: Floor, state: str | None):
+    one = floor.ask()
+    if state == "rejected":
+        floor.decide(one.approval, Verdict.REJECT)
+    with pytest.raises(Conflict, match=f"is {state or 'in_review'} and can't be promoted"):
+        floor.promote(one.deployment)
+    assert floor.now().epoch == 0
+
+
+def test_promotion_does_not_wait_for_the_sensor(floor: Floor):
+    one = floor.ask()
+    floor.decide(one.approval)
+    assert floor.state(one.deployment) is State.IN_REVIEW
+    assert floor.promote(one.deployment).deployment.state is State.CHAMPION
+
+
+def test_an_approval_counts_as_long_as_those_who_gave_it_may_decide(floor: Floor):
+    one = floor.approved()
+    floor.people.roles.pop("ana")
+    with pytest.raises(Conflict, match="ana no longer decides as compliance"):
+        floor.promote(one)
+    assert floor.state(one) is State.APPROVED
+
+
+def test_a_revoked_approval_does_not_slip_in_between_gathering_and_the_move(floor: Floor):
+    one = floor.approved()
+    (standing,) = floor.approvals.list(state=ApprovalState.APPROVED)
+
+    def revoke_then_gather(model: str, number: int, environment: str) -> Gathered:
+        floor.approvals.revoke(standing.id, by=floor.ana, reason="wait")
+        return floor.gather(model, number, environment)
+
+    late = Floor(floor.database, clock=floor.clock, people=floor.people, gathers=revoke_then_gather)
+    with pytest.raises(Conflict, match="not approved: the request is revoked: wait"):
+        late.promote(one)
+    assert floor.now().epoch == 0
+
+
+def test_nobody_but_people_of_mlops_promotes_and_a_candidate_never_itself(floor: Floor):
+    one = floor.approved()
+    bot = replace(floor.mo, name="bot", is_service=True)
+    for by, words in ((floor.dagster, "may not do"), (floor.quin, "may not do"), (bot, "never promotes itself")):
+        with pytest.raises(Forbidden, match=words):
+            floor.promote(one, by=by)
+    assert floor.now().epoch == 0
+
+
+def test_a_version_that_is_not_the_registered_one_is_not_promoted(floor: Floor):
+    one, gathered = floor.approved(), floor.gather(MODEL, 1, "staging")
+    swapped = replace(gathered, version=replace(gathered.version, artifact_sha256="0" * 64))
+    late = Floor(floor.database, clock=floor.clock, people=floor.people, gathers=lambda *_: swapped)
+    with pytest.raises(IntegrityViolation, match="registered version models/signal_classifier@1"):
+        late.promote(one)
+    assert floor.now().epoch == 0
+
+
+def test_a_deployment_is_found_by_the_beginning_of_its_id(floor: Floor):
+    one, other = floor.ask(1).deployment, floor.ask(2).deployment
+    assert floor.deployments.find(one.id[:12]) == floor.deployments.get(one.id)
+    for wrong in ("", "%", "none"):
+        with pytest.raises(NotFound):
+            floor.deployments.find(wrong)
+    assert floor.deployments.list(status=DeploymentStatus.PENDING) == [other]
+    assert floor.deployments.list(state=State.SUPERSEDED, environment="production") == []
+
+
+def test_the_outbox_gets_every_change_with_the_number_of_its_entry(floor: Floor):
+    put: list[tuple[str, str, int, str]] = []
+
+    class Box:
+        def put(self, connection: object, kind: str, id: str, rev: int, document: Any) -> None:
+            put.append((kind, id, rev, document.get("state") or f"epoch {document['epoch']}"))
+
+    mirrored = Floor(floor.database, clock=floor.clock, people=floor.people, outbox=Box())
+    one = mirrored.approved()
+    mirrored.promote(one)
+    entries = {entry.seq: entry.action for entry in floor.ledger.entries(action="deployment.*")}
+    assert [(kind, entries[rev], said) for kind, _, rev, said in put] == [
+        ("deployments", "deployment.request", "in_review"),
+        ("deployments", "deployment.approve", "approved"),
+        ("deployments", "deployment.promote", "champion"),
+        ("serving", "deployment.promote", "epoch 1"),
+    ]
+    assert {id for _, id, _, _ in put} == {one.id, "signal_classifier/staging"}
+
+
+def test_deployments_of_before_keep_their_place(floor: Floor):
+    """Rows that migration 0005 found have no plan and an id of another rule."""
+    row = {name: getattr(floor.ask(1).deployment, name) for name in deployment.columns.keys()}  # noqa: SIM118
+    old = {**row, "id": "0" * 64, "plan": {}, "state": "registered", "model_version": 7}
+    with floor.database.begin() as connection:
+        connection.execute(deployment.insert().values(old))
+    assert floor.deployments.get("0" * 64).planned_sessions(State.SHADOW) == 0
+    floor.version(7)
+    assert floor.ask(7).deployment.id == "0" * 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
@@ -19,16 +19,21 @@ from mlops_assets import catalog
 from mlops_assets.alerts.channels import LogChannel
 from mlops_assets.alerts.service import Alerts
 from mlops_assets.catalog.feature_views import momentum
+from mlops_assets.features.registry import FeatureRegistry
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.clock import FixedClock
+from mlops_assets.kernel.errors import NotFound
 from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.ledger.store import Ledger
-from mlops_assets.lifecycle.deployment import Deployments
+from mlops_assets.lifecycle.attestations import Attestations
+from mlops_assets.lifecycle.deployment import Deployments, Surroundings
 from mlops_assets.lifecycle.drift_events import DriftEvents
+from mlops_assets.lifecycle.evidence import Gathered
 from mlops_assets.lifecycle.registry import ModelRegistry
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.lifecycle.tracking import Tracking
+from mlops_assets.lifecycle.trials import TrialLedger
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 from mlops_assets.storage.sql.database import Database
@@ -56,13 +61,17 @@ def momentum_view() -> FeatureView:
     return momentum.VIEW
 
 
-def small_spec() -> ModelSpec:
-    """The catalogue's model with few, small trees, watched over a history of two years."""
-    one = spec()
-    return replace(
-        one,
-        params=replace(one.params, rounds=20, early_stopping_rounds=5, min_data_in_leaf=20),
-        monitoring=replace(one.monitoring, embargo_sessions=20),
+def small_spec(**changes: object) -> ModelSpec:
+    """The catalogue's model with few, small trees, watched and tried over a history of two years."""
+    learner = declared()["learner"]
+    small = {**learner["params"], "rounds": 20, "early_stopping_rounds": 5, "min_data_in_leaf": 20}
+    return spec(
+        **{
+            "learner": {**learner, "params": small},
+            "monitoring": {**declared()["monitoring"], "embargo_sessions": 20},
+            "walk_forward": {"windows": 2, "window_sessions": 100},
+            **changes,
+        }
     )
 
 
@@ -122,6 +131,11 @@ def training_set(*, seed: int = 1, count: int = 1500, symbols: int = 4, signal: 
     )
 
 
+def changed(table: pa.Table, *columns: pl.Expr) -> pa.Table:
+    """A training set with columns replaced."""
+    return pl.DataFrame(pl.from_arrow(table)).with_columns(*columns).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
 def people() -> People:
     """Who decides in these tests."""
     found = People()
@@ -142,7 +156,10 @@ class Stores:
     approvals: ApprovalStore
     tracking: Tracking
     models: ModelRegistry
+    trials: TrialLedger
     deployments: Deployments
+    feature_registry: FeatureRegistry
+    attestations: Attestations
     drift_events: DriftEvents
     alerts: Alerts
 
@@ -179,13 +196,34 @@ def stores(home: Path, *, is_mlflow_prepared: bool = True) -> Stores:
         approvals=approvals,
         tracking=tracking,
         models=ModelRegistry(database, ledger, blobs, tracking, clock),
-        deployments=Deployments(database, ledger, approvals, clock),
+        trials=TrialLedger(database, ledger, clock),
+        deployments=Deployments(
+            database,
+            ledger,
+            approvals,
+            clock,
+            access=ACCESS,
+            around=Surroundings(gather=_nothing_gathered, sessions_since=lambda _: 0),
+        ),
+        feature_registry=FeatureRegistry(database, ledger, clock),
+        attestations=Attestations(database, ledger, clock, access=ACCESS),
         drift_events=DriftEvents(database, ledger, clock, alerts),
         alerts=alerts,
     )
 
 
+def _nothing_gathered(model: str, version: int, environment: str) -> Gathered:
+    raise NotFound(kind="evidence", name=f"{model}@{version}", remedy="Use a world that gathers it.")
+
+
+def unguard(database: Database) -> None:
+    """Let a test write who serves without what makes a version serve: take its guards out of the database."""
+    with database.begin() as connection:
+        for name in ("serving_move_is_approved", "deployment_begins_as_registered", "deployment_moves"):
+            connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {name}")
+
+
 def resources(kept: Stores, **others: object) -> Mapping[str, object]:
     """The stores by their resource keys."""
-    names = ("snapshots", "blobs", "tracking", "models", "approvals", "deployments", "drift_events")
+    names = ("snapshots", "blobs", "tracking", "models", "trials", "approvals", "deployments", "drift_events")
     return {**{name: getattr(kept, name) for name in names}, "actor": SERVICE, **others}

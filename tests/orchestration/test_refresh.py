@@ -5,6 +5,7 @@ import pytest
 
 from mlops_assets.orchestration.refresh import Progress, materialise_stale
 from mlops_assets.orchestration.staleness import stale_targets
+from mlops_assets.orchestration.timing import BY_HAND, refresh_on_cadence
 
 SIZES = dg.StaticPartitionsDefinition(["small", "large"])
 
@@ -86,6 +87,52 @@ def test_a_changed_source_makes_everything_stale(instance: dg.DagsterInstance):
     refresh(graph(), instance)
     stale = stale_targets(graph().resolve_asset_graph(), instance, changed=[dg.AssetKey("source")])
     assert sorted(str(target) for target in stale) == sorted(LINE)
+
+
+def patient(*, code: str = "1", content: str = "same") -> dg.Definitions:
+    """Return data → model (on its cadence) → predictions, and a search that is made by hand."""
+
+    @dg.asset(code_version=code)
+    def data() -> dg.MaterializeResult:
+        return dg.MaterializeResult(data_version=dg.DataVersion(content))
+
+    @dg.asset(deps=[data], code_version="1", automation_condition=refresh_on_cadence())
+    def model() -> dg.MaterializeResult:
+        return dg.MaterializeResult(data_version=dg.DataVersion(f"learned from {content}"))
+
+    @dg.asset(deps=[data, model], code_version="1")
+    def predictions() -> dg.MaterializeResult:
+        return dg.MaterializeResult(data_version=dg.DataVersion(f"said of {content}"))
+
+    @dg.asset(deps=[data], code_version="1", tags=BY_HAND)
+    def search() -> dg.MaterializeResult:
+        return dg.MaterializeResult(data_version=dg.DataVersion("found"))
+
+    return dg.Definitions(assets=[data, model, predictions, search])
+
+
+def test_what_is_made_by_hand_is_never_stale(instance: dg.DagsterInstance):
+    assert sorted(refresh(patient(), instance)) == ["data", "model", "predictions"]
+
+
+def test_new_content_waits_for_the_cadence_and_reaches_what_follows(instance: dg.DagsterInstance):
+    refresh(patient(), instance)
+    changed = [dg.AssetKey("data")]
+    outcome = materialise_stale(patient(content="new"), instance, lambda progress: None, changed=changed)
+    assert [str(target) for target in outcome.made] == ["data", "predictions"]
+    assert refresh(patient(content="new"), instance) == []
+
+
+def test_new_code_of_an_input_does_not_wait(instance: dg.DagsterInstance):
+    refresh(patient(), instance)
+    assert sorted(refresh(patient(code="2"), instance)) == ["data", "model", "predictions"]
+
+
+def test_what_is_named_as_changed_does_not_wait(instance: dg.DagsterInstance):
+    refresh(patient(), instance)
+    changed = [dg.AssetKey("model")]
+    outcome = materialise_stale(patient(), instance, lambda progress: None, changed=changed)
+    assert [str(target) for target in outcome.made] == ["model", "predictions"]
 
 
 def test_what_depends_on_a_failed_blocking_check_waits_and_is_made_later(instance: dg.DagsterInstance):

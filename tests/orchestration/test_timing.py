@@ -5,6 +5,7 @@ import pytest
 
 from mlops_assets.orchestration.timing import (
     check_when_refreshed,
+    refresh_on_cadence,
     refresh_when_any_input_changes,
     refresh_when_inputs_change,
 )
@@ -110,3 +111,47 @@ def test_an_asset_that_looks_at_what_there_is_does_not_wait_for_a_missing_input(
         daemon.tick(definitions("1"))
         daemon.run(definitions("2"), "there")
         assert daemon.tick(definitions("2")) == {dg.AssetKey("looks")}
+
+
+def trained(content: str = "1", *, data_code: str = "1", model_code: str = "1") -> dg.Definitions:
+    """Return a → b, and b waits for its cadence."""
+
+    @dg.asset(code_version=data_code)
+    def a() -> dg.MaterializeResult:
+        return dg.MaterializeResult(data_version=dg.DataVersion(content))
+
+    @dg.asset(deps=[a], code_version=model_code, automation_condition=refresh_on_cadence())
+    def b() -> dg.MaterializeResult:
+        return dg.MaterializeResult(data_version=dg.DataVersion(content))
+
+    return dg.Definitions(assets=[a, b])
+
+
+@pytest.fixture
+def trainer():
+    with dg.instance_for_test() as instance:
+        made = Daemon(instance)
+        made.run(trained(), "a", "b")
+        assert made.tick(trained()) == set()
+        yield made
+
+
+def test_new_content_waits_for_the_cadence(trainer: Daemon):
+    trainer.run(trained("2"), "a")
+    assert trainer.tick(trained("2")) == set()
+
+
+def test_what_was_never_made_is_made_when_its_input_is_there():
+    with dg.instance_for_test() as instance:
+        daemon = Daemon(instance)
+        assert daemon.tick(trained()) == set()
+        daemon.run(trained(), "a")
+        assert daemon.tick(trained()) == {B}
+
+
+def test_a_changed_declaration_does_not_wait(trainer: Daemon):
+    assert trainer.tick(trained(model_code="2")) == {B}
+
+
+def test_an_input_of_other_code_does_not_wait(trainer: Daemon):
+    assert trainer.tick(trained(data_code="2")) == {B}

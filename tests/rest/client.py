@@ -24,12 +24,13 @@ from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.fingerprint import canonical_json
 from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.lifecycle.checklist import Checklist, Item, ItemStatus
+from mlops_assets.lifecycle.evidence import Gathered
 from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.spec import DeploymentTarget
 from mlops_assets.rest.app import create_app
 from mlops_assets.services import ServiceFactory
 from mlops_assets.settings import load_settings
 from mlops_assets.storage.parquet.snapshots import Provenance
+from tests.lifecycle.worlds import spec as signal_spec
 
 QUANT = Principal(name="quincy", roles=frozenset({Role.QUANT}))
 PEOPLE = {
@@ -161,6 +162,19 @@ def publish(services: ServiceFactory, dataset: str, columns: dict[str, list[Any]
     services.snapshots.publish(dataset, table, provenance=provenance, actor="tests")
 
 
+def gathered(version: ModelVersion, item: Item, *, tier: int = 2, makers: frozenset[str] = frozenset()) -> Gathered:
+    """What one item shows of a version, for staging."""
+    plan = signal_spec().deployment
+    return Gathered(
+        version=version,
+        environment=plan.environment,
+        tier=tier,
+        plan=plan.as_json(),
+        checklist=Checklist(subject=f"{version.id} to {plan.environment}", items=(item,)),
+        makers=makers,
+    )
+
+
 def request_deployment(services: ServiceFactory, model: str = "signal_classifier") -> ModelVersion:
     """Keep a version of a model and ask for its deployment."""
     from mlops_assets.storage.sql.tables import model_version
@@ -183,14 +197,7 @@ def request_deployment(services: ServiceFactory, model: str = "signal_classifier
         fields = {name: getattr(version, name) for name in ModelVersion.__dataclass_fields__}
         connection.execute(model_version.insert().values(fields))
     item = Item(name="registered", status=ItemStatus.PASSED, rule="a rule", note="it is", evidence=SHA256)
-    services.deployments.request(
-        version=version,
-        target=DeploymentTarget(environment="staging"),
-        tier=2,
-        checklist=Checklist(subject=f"{version.id} to staging", items=(item,)),
-        makers=(),
-        by=QUANT,
-    )
+    services.deployments.request(gathered(version, item), by=QUANT)
     return version
 
 

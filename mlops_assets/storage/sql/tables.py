@@ -159,13 +159,110 @@ deployment = sa.Table(
     sa.Column("model", sa.String(100), nullable=False, index=True),
     sa.Column("model_version", sa.Integer, nullable=False),
     sa.Column("environment", sa.String(20), nullable=False),
-    sa.Column("status", sa.String(20), nullable=False),
-    sa.Column("evidence_fingerprint", sa.String(64), nullable=False),
+    sa.Column("tier", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False, index=True),
+    sa.Column("evidence_fingerprint", sa.String(64)),
     sa.Column("checklist", sa.JSON, nullable=False),
+    sa.Column("plan", sa.JSON, nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime, nullable=False),
     sa.Column("created_by", sa.String(200), nullable=False),
+)
+
+serving_move = sa.Table(
+    "serving_move",
+    metadata,
+    sa.Column("model", sa.String(100), primary_key=True),
+    sa.Column("environment", sa.String(20), primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("action", sa.String(20), nullable=False),
+    sa.Column("deployment_id", sa.String(64), nullable=False, index=True),
+    sa.Column("champion_id", sa.String(64)),
+    sa.Column("champion_version", sa.Integer),
+    sa.Column("challenger_id", sa.String(64)),
+    sa.Column("challenger_version", sa.Integer),
+    sa.Column("challenger_mode", sa.String(10)),
+    sa.Column("challenger_slice", sa.JSON),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+)
+
+serving_window = sa.Table(
+    "serving_window",
+    metadata,
+    sa.Column("deployment_id", sa.String(64), primary_key=True),
+    sa.Column("started_at", UtcDateTime, primary_key=True),
+    sa.Column("worker", sa.String(80), primary_key=True),
+    sa.Column("request_count", sa.Integer, nullable=False),
+    sa.Column("error_count", sa.Integer, nullable=False),
+    sa.Column("latencies", sa.LargeBinary, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+attestation = sa.Table(
+    "attestation",
+    metadata,
+    sa.Column("model", sa.String(100), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("item", sa.String(60), primary_key=True),
+    sa.Column("principal", sa.String(200), primary_key=True),
+    sa.Column("version_fingerprint", sa.String(64), nullable=False),
+    sa.Column("statement", sa.Text, nullable=False),
+    sa.Column("credential", sa.String(200), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+)
+
+trial = sa.Table(
+    "trial",
+    metadata,
+    sa.Column("study", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("model", sa.String(100), nullable=False, index=True),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("training_set_fingerprint", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(64), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("by", sa.String(200), nullable=False),
+)
+
+retraining = sa.Table(
+    "retraining",
+    metadata,
+    sa.Column("model", sa.String(100), primary_key=True),
+    sa.Column("cause", sa.String(20), primary_key=True),
+    sa.Column("cause_id", sa.String(200), primary_key=True),
+    sa.Column("requested_at", UtcDateTime, nullable=False),
+    sa.Column("requested_by", sa.String(200), nullable=False),
+    sa.Column("ledger_seq", sa.Integer, sa.ForeignKey("ledger_entry.seq"), nullable=False),
+)
+
+mirror_document = sa.Table(
+    "mirror_document",
+    metadata,
+    sa.Column("kind", sa.String(60), primary_key=True),
+    sa.Column("id", sa.String(200), primary_key=True),
+    sa.Column("rev", sa.Integer, nullable=False, index=True),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+mirror_delivery = sa.Table(
+    "mirror_delivery",
+    metadata,
+    sa.Column("target", sa.String(40), primary_key=True),
+    sa.Column("kind", sa.String(60), primary_key=True),
+    sa.Column("id", sa.String(200), primary_key=True),
+    sa.Column("delivered_rev", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_attempt_at", UtcDateTime, nullable=False),
+    sa.Column("last_error", sa.Text, nullable=False),
+    sa.Column("delivered_at", UtcDateTime),
 )
 
 approval = sa.Table(
