@@ -27,11 +27,11 @@ from mlops_assets.governance.spec import Verdict
 from mlops_assets.governance.transitions import State as ApprovalState
 from mlops_assets.identity.principals import Declared, Kind
 from mlops_assets.kernel.identity import Principal, Role
-from mlops_assets.lifecycle.candidate import train_candidate
-from mlops_assets.lifecycle.deployment_states import State
-from mlops_assets.lifecycle.folds import complete_rows, fold_rows, matrix
+from mlops_assets.lifecycle.deployment.states import State
 from mlops_assets.lifecycle.kinds.known import kind_of
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.training.candidate import train_candidate
+from mlops_assets.lifecycle.training.folds import complete_rows, fold_rows, matrix
 from mlops_assets.services import ServiceFactory
 from mlops_assets.settings import load_settings
 
@@ -176,9 +176,9 @@ def measure(home: Path) -> tuple[str, list[str]]:
                 "",
                 "# Predictions, rollbacks and trainings",
                 "",
-                f"{os.cpu_count()} processors, Python {platform.python_version()}, the bundled sample, embedded stores.",
-                f"{PREDICTIONS:,} predictions of random symbols at random times of the test fold, each with its features",
-                "read point in time and who serves read from the database; "
+                f"{os.cpu_count()} processors, Python {platform.python_version()}, the bundled sample.",
+                f"{PREDICTIONS:,} predictions of random symbols at random times of the test fold, each with its",
+                "features read point in time and who serves read from the database; "
                 f"{DRILLS} rollbacks, each with the next prediction.",
                 "",
                 "| milliseconds | p50 | p99 | worst |",

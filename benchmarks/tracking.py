@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mlops_assets.lifecycle.tracking import RunKey, Tracking
+from mlops_assets.lifecycle.tracking.tracking import RunKey, Tracking
 from mlops_assets.storage.sql.database import Database
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from mlops_assets.governance.automation import approval_sla_sensor
 from mlops_assets.kpis.assets import KPIS, kpi_definitions
 from mlops_assets.ledger.assets import AUDIT_CHECKPOINT, CHECK, checkpoint_definitions
 from mlops_assets.lifecycle.assets import drift_definitions, model_definitions
-from mlops_assets.lifecycle.deployment_automation import deployment_sensors, drill_check, weekly_drills
 from mlops_assets.lifecycle.learner import EXPLAINED
-from mlops_assets.lifecycle.mirror_automation import mirror_delivery_sensor
-from mlops_assets.lifecycle.retraining_automation import retrain_after_drift_sensor, retraining_definitions
-from mlops_assets.lifecycle.shadow import shadow_definitions
-from mlops_assets.lifecycle.sweep_assets import sweep_definitions
-from mlops_assets.lifecycle.tracking_automation import orphans_sensor
+from mlops_assets.lifecycle.mirrors.automation import mirror_delivery_sensor
+from mlops_assets.lifecycle.operations.automation import deployment_sensors, drill_check, weekly_drills
+from mlops_assets.lifecycle.operations.shadow import shadow_definitions
+from mlops_assets.lifecycle.retraining.automation import retrain_after_drift_sensor, retraining_definitions
+from mlops_assets.lifecycle.tracking.automation import orphans_sensor
+from mlops_assets.lifecycle.training.sweep_assets import sweep_definitions
 from mlops_assets.market_data.assets import bars_definitions
 from mlops_assets.market_data.validation import ErrorBudget
 from mlops_assets.orchestration.resources import lazy, of_run

@@ -37,26 +37,26 @@ from mlops_assets.kernel.words import Words
 from mlops_assets.ledger.checkpoint_folder import CheckpointFolder
 from mlops_assets.ledger.checkpoints import Checkpoints
 from mlops_assets.ledger.store import Ledger
-from mlops_assets.lifecycle.aliases import Aliases
-from mlops_assets.lifecycle.attestations import Attestations
-from mlops_assets.lifecycle.deployment import Deployments, Surroundings
+from mlops_assets.lifecycle.deployment.attestations import Attestations
+from mlops_assets.lifecycle.deployment.deployments import Deployments, Surroundings
+from mlops_assets.lifecycle.deployment.evidence import EvidenceDesk
+from mlops_assets.lifecycle.deployment.serving_store import ServingStore
 from mlops_assets.lifecycle.drift_events import DriftEvents
-from mlops_assets.lifecycle.drill import Drill
-from mlops_assets.lifecycle.evidence import EvidenceDesk
-from mlops_assets.lifecycle.guarding import Guard
-from mlops_assets.lifecycle.limit_watch import LimitWatch
-from mlops_assets.lifecycle.loaded_models import LoadedModels
-from mlops_assets.lifecycle.mirror_resend import MirrorResend
-from mlops_assets.lifecycle.prediction_service import PredictionService
+from mlops_assets.lifecycle.mirrors.resend import MirrorResend
+from mlops_assets.lifecycle.mirrors.wandb_mirror import WandbMirror
+from mlops_assets.lifecycle.operations.aliases import Aliases
+from mlops_assets.lifecycle.operations.drill import Drill
+from mlops_assets.lifecycle.operations.guarding import Guard
+from mlops_assets.lifecycle.operations.limit_watch import LimitWatch
 from mlops_assets.lifecycle.registry import ModelRegistry
-from mlops_assets.lifecycle.request_recorder import RequestRecorder
-from mlops_assets.lifecycle.retraining import Retrainings, learned_from
-from mlops_assets.lifecycle.served_features import ServedFeatures
-from mlops_assets.lifecycle.serving_health import HealthStore
-from mlops_assets.lifecycle.serving_store import ServingStore
-from mlops_assets.lifecycle.tracking import Tracking
-from mlops_assets.lifecycle.trials import TrialLedger
-from mlops_assets.lifecycle.wandb_mirror import WandbMirror
+from mlops_assets.lifecycle.retraining.requests import Retrainings, learned_from
+from mlops_assets.lifecycle.serving.health import HealthStore
+from mlops_assets.lifecycle.serving.loaded_models import LoadedModels
+from mlops_assets.lifecycle.serving.request_recorder import RequestRecorder
+from mlops_assets.lifecycle.serving.served_features import ServedFeatures
+from mlops_assets.lifecycle.serving.service import PredictionService
+from mlops_assets.lifecycle.tracking.tracking import Tracking
+from mlops_assets.lifecycle.training.trials import TrialLedger
 from mlops_assets.market_data.calendar import TradingCalendar
 from mlops_assets.market_data.folder import BarFolder
 from mlops_assets.market_data.ingestion import bars_are_current, source_key

@@ -9,8 +9,8 @@ from mlops_assets.catalog.catalogue import Catalogue
 from mlops_assets.catalog.feature_facts import declared_name
 from mlops_assets.evaluation.explain import importances
 from mlops_assets.features.spec import FeatureReference
-from mlops_assets.lifecycle.deployment_record import Deployment
-from mlops_assets.lifecycle.deployment_states import FINAL, State
+from mlops_assets.lifecycle.deployment.record import Deployment
+from mlops_assets.lifecycle.deployment.states import FINAL, State
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.storage.parquet.snapshots import Snapshot, SnapshotStore
 

@@ -12,9 +12,9 @@ from mlops_assets.cli.render import AsJson, print_json, show_record, show_rows
 from mlops_assets.kernel.errors import NotFound, UnknownReference
 
 if TYPE_CHECKING:
-    from mlops_assets.lifecycle.deployment import Moved
-    from mlops_assets.lifecycle.deployment_record import Deployment
-    from mlops_assets.lifecycle.serving_moves import Move, Serving, Slot
+    from mlops_assets.lifecycle.deployment.deployments import Moved
+    from mlops_assets.lifecycle.deployment.record import Deployment
+    from mlops_assets.lifecycle.deployment.serving_moves import Move, Serving, Slot
     from mlops_assets.services import ServiceFactory
 
 commands = typer.Typer(help="Which version serves, and how it came to.", no_args_is_help=True)
@@ -38,7 +38,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the deployments, oldest first."""
-    from mlops_assets.lifecycle.deployment_states import State
+    from mlops_assets.lifecycle.deployment.states import State
 
     if state is not None and state not in set(State):
         raise UnknownReference(
@@ -184,7 +184,7 @@ def promote(
     Its evidence is gathered again: if it is not what was approved, the deployment goes back to its beginning. The steps
     of its plan can't be skipped, nor left early, while there is a champion to compare with.
     """
-    from mlops_assets.lifecycle.deployment_states import State
+    from mlops_assets.lifecycle.deployment.states import State
 
     steps = (State.SHADOW, State.CANARY, State.CHAMPION)
     if to not in steps:

@@ -13,9 +13,9 @@ from mlops_assets.cli.render import AsJson, print_json, show_record, show_rows
 from mlops_assets.kernel.errors import UnknownReference
 
 if TYPE_CHECKING:
-    from mlops_assets.lifecycle.compare import Comparison, Difference
     from mlops_assets.lifecycle.registry import ModelRegistry, ModelVersion
-    from mlops_assets.lifecycle.reproduce import Part, Reproduction
+    from mlops_assets.lifecycle.training.compare import Comparison, Difference
+    from mlops_assets.lifecycle.training.reproduce import Part, Reproduction
 
 VersionName = Annotated[
     str, typer.Argument(help="A model's name, for its latest version, or one version: signal_classifier@2.")
@@ -70,7 +70,7 @@ def compare(
 
     A version is better or worse where the 90 % interval of the difference in loss leaves zero out.
     """
-    from mlops_assets.lifecycle.version_comparison import compare_versions
+    from mlops_assets.lifecycle.training.version_comparison import compare_versions
 
     if len(set(versions)) < 2:
         raise typer.BadParameter("name at least two versions, like `mlops models compare signal_classifier 1 2`.")
@@ -104,7 +104,7 @@ def reproduce(
 
     Exit code 0: it is the same version. 1: something differs, and the answer says what.
     """
-    from mlops_assets.lifecycle.reproduce import reproduce as train_again
+    from mlops_assets.lifecycle.training.reproduce import reproduce as train_again
 
     services = services_of()
     services.acting("platform.read")

@@ -13,7 +13,7 @@ from mlops_assets.kernel.errors import UnknownReference
 
 if TYPE_CHECKING:
     from mlops_assets.lifecycle.spec import ModelSpec
-    from mlops_assets.lifecycle.trials import Trial
+    from mlops_assets.lifecycle.training.trials import Trial
     from mlops_assets.services import ServiceFactory
 
 commands = typer.Typer(help="Models: their versions, comparing them, and searching parameters.", no_args_is_help=True)
@@ -35,8 +35,8 @@ def sweep(
     Nothing is adopted. A sweep that was stopped goes on where it was; more trials continue it.
     """
     from mlops_assets.cli.progress import counting
-    from mlops_assets.lifecycle.sweep import run_sweep, sweep_of, valid_loss
-    from mlops_assets.lifecycle.sweep_report import as_declared
+    from mlops_assets.lifecycle.training.sweep import run_sweep, sweep_of, valid_loss
+    from mlops_assets.lifecycle.training.sweep_report import as_declared
 
     services = services_of()
     by = services.acting("run.launch")

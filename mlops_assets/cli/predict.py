@@ -11,7 +11,7 @@ from mlops_assets.cli.installation import services_of
 from mlops_assets.cli.render import AsJson, print_json, show_record, show_rows
 
 if TYPE_CHECKING:
-    from mlops_assets.lifecycle.answer import Answer, Prediction
+    from mlops_assets.lifecycle.serving.answer import Answer, Prediction
 
 _DATE = len("2024-06-07")
 

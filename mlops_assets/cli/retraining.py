@@ -41,7 +41,7 @@ def retrain(
     """Train a candidate on the newest training set now. It is registered, and promoted by nobody."""
     from mlops_assets.graph import build_defs
     from mlops_assets.launch.instance import open_instance
-    from mlops_assets.lifecycle.retraining import Cause
+    from mlops_assets.lifecycle.retraining.requests import Cause
     from mlops_assets.orchestration.declared import key
     from mlops_assets.orchestration.refresh import materialise
 

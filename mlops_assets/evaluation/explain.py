@@ -21,7 +21,7 @@ from mlops_assets.evaluation.market import DataNotComplete
 from mlops_assets.features.spec import Fold
 from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.fingerprint import Json
-from mlops_assets.lifecycle.folds import complete_rows, matrix
+from mlops_assets.lifecycle.training.folds import complete_rows, matrix
 
 if TYPE_CHECKING:
     import pyarrow as pa

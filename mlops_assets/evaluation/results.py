@@ -16,8 +16,8 @@ from mlops_assets.evaluation.metrics import BY_NAME, deepest_drawdown
 from mlops_assets.evaluation.page import measure
 from mlops_assets.evaluation.report import Contender, SealedReport
 from mlops_assets.evaluation.spec import Scenario
-from mlops_assets.lifecycle.folds import complete_rows
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.training.folds import complete_rows
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
 from mlops_assets.storage.parquet.snapshots import Snapshot
 

@@ -12,17 +12,17 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlops_assets.kernel.errors import NotFound
-from mlops_assets.lifecycle.checklist import ItemStatus, ShownBy
-from mlops_assets.lifecycle.deployment import Deployments
-from mlops_assets.lifecycle.deployment_health import DeploymentHealth, Judged
-from mlops_assets.lifecycle.deployment_record import Deployment
-from mlops_assets.lifecycle.deployment_states import DeploymentStatus, State
+from mlops_assets.lifecycle.deployment.checklist import ItemStatus, ShownBy
+from mlops_assets.lifecycle.deployment.deployments import Deployments
+from mlops_assets.lifecycle.deployment.record import Deployment
+from mlops_assets.lifecycle.deployment.serving_moves import Action, Move
+from mlops_assets.lifecycle.deployment.serving_store import ServingStore
+from mlops_assets.lifecycle.deployment.states import DeploymentStatus, State
 from mlops_assets.lifecycle.registry import ModelRegistry, ModelVersion
-from mlops_assets.lifecycle.serving_health import ServingHealth
-from mlops_assets.lifecycle.serving_moves import Action, Move
-from mlops_assets.lifecycle.serving_store import ServingStore
+from mlops_assets.lifecycle.serving.deployment_health import DeploymentHealth, Judged
+from mlops_assets.lifecycle.serving.health import ServingHealth
 from mlops_assets.lifecycle.spec import ModelSpec
-from mlops_assets.lifecycle.tracking import Tracking
+from mlops_assets.lifecycle.tracking.tracking import Tracking
 from mlops_assets.storage.blobs import BlobStore
 
 if TYPE_CHECKING:

@@ -14,21 +14,21 @@ from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.lifecycle import drift, drift_report, plots
 from mlops_assets.lifecycle.automation import drift_sensor
-from mlops_assets.lifecycle.candidate import Candidate, train_candidate
-from mlops_assets.lifecycle.deployment import Deployments
-from mlops_assets.lifecycle.evidence import EvidenceDesk
+from mlops_assets.lifecycle.deployment.deployments import Deployments
+from mlops_assets.lifecycle.deployment.evidence import EvidenceDesk
 from mlops_assets.lifecycle.kinds.kind import Format
 from mlops_assets.lifecycle.kinds.known import kind_of
 from mlops_assets.lifecycle.learner import EXPLAINED
-from mlops_assets.lifecycle.predictions import columns_of, predict
 from mlops_assets.lifecycle.registry import ModelRegistry
 from mlops_assets.lifecycle.results import drift_checks, model_result, prediction_check, request_result, with_checks
 from mlops_assets.lifecycle.spec import ModelSpec, fields_of
-from mlops_assets.lifecycle.tracked_run import TrackedRun
-from mlops_assets.lifecycle.tracking import Tracking
-from mlops_assets.lifecycle.tracking_dagster import mlflow_metadata, run_key, run_tags
-from mlops_assets.lifecycle.trials import TrialLedger
-from mlops_assets.lifecycle.version_metadata import code_version_of, version_metadata
+from mlops_assets.lifecycle.tracking.dagster_runs import mlflow_metadata, run_key, run_tags
+from mlops_assets.lifecycle.tracking.tracked_run import TrackedRun
+from mlops_assets.lifecycle.tracking.tracking import Tracking
+from mlops_assets.lifecycle.training.candidate import Candidate, train_candidate
+from mlops_assets.lifecycle.training.predictions import columns_of, predict
+from mlops_assets.lifecycle.training.trials import TrialLedger
+from mlops_assets.lifecycle.training.version_metadata import code_version_of, version_metadata
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
 from mlops_assets.orchestration.results import plot_metadata, snapshot_result
 from mlops_assets.orchestration.timing import (
@@ -40,13 +40,13 @@ from mlops_assets.orchestration.timing import (
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
 
-_PREDICTION_RULES = ("mlops_assets.lifecycle.predictions", "mlops_assets.lifecycle.folds")
+_PREDICTION_RULES = ("mlops_assets.lifecycle.training.predictions", "mlops_assets.lifecycle.training.folds")
 _DRIFT_RULES = ("mlops_assets.lifecycle.drift",)
 _DEPLOYMENT_RULES = (
-    "mlops_assets.lifecycle.approval_evidence",
-    "mlops_assets.lifecycle.checklist",
-    "mlops_assets.lifecycle.deployment_requests",
-    "mlops_assets.lifecycle.evidence",
+    "mlops_assets.lifecycle.deployment.approval_evidence",
+    "mlops_assets.lifecycle.deployment.checklist",
+    "mlops_assets.lifecycle.deployment.requests",
+    "mlops_assets.lifecycle.deployment.evidence",
 )
 
 

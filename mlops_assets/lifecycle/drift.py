@@ -21,8 +21,8 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.kernel.columns import Column
-from mlops_assets.lifecycle.skill import steady
 from mlops_assets.lifecycle.spec import Monitoring
+from mlops_assets.lifecycle.training.skill import steady
 
 if TYPE_CHECKING:
     import pyarrow as pa

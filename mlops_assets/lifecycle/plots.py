@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from mlops_assets.lifecycle.candidate import Candidate
 from mlops_assets.lifecycle.kinds.forecast import COLUMNS, QUANTILES, with_equity
 from mlops_assets.lifecycle.kinds.policy import Policy, decisions_of
 from mlops_assets.lifecycle.kinds.regime import PROBABILITIES, REGIMES
 from mlops_assets.lifecycle.learner import ClassifierLearner, PolicyLearner
 from mlops_assets.lifecycle.spec import ModelSpec, fields_of
+from mlops_assets.lifecycle.training.candidate import Candidate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

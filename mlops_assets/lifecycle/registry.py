@@ -15,9 +15,9 @@ from mlops_assets.kernel.errors import NotFound
 from mlops_assets.kernel.fingerprint import Json, fingerprint
 from mlops_assets.lifecycle.artifact import format_of, require_harmless
 from mlops_assets.lifecycle.learner import Kind
-from mlops_assets.lifecycle.mirrored import of_version
+from mlops_assets.lifecycle.mirrors.documents import of_version
 from mlops_assets.lifecycle.template import require_complete
-from mlops_assets.lifecycle.tracking import Tracking
+from mlops_assets.lifecycle.tracking.tracking import Tracking
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.journal import Journal
 from mlops_assets.storage.mirror.outbox import MirrorOutbox

@@ -9,17 +9,17 @@ import polars as pl
 
 from mlops_assets.kernel.fingerprint import Json, fingerprint
 from mlops_assets.lifecycle import drift, plots
-from mlops_assets.lifecycle.candidate import Candidate
-from mlops_assets.lifecycle.checklist import Checklist
-from mlops_assets.lifecycle.deployment import Requested
+from mlops_assets.lifecycle.deployment.checklist import Checklist
+from mlops_assets.lifecycle.deployment.deployments import Requested
 from mlops_assets.lifecycle.kinds.known import kind_of
 from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.skill import Gain
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.training.candidate import Candidate
+from mlops_assets.lifecycle.training.skill import Gain
 from mlops_assets.orchestration.results import plot_metadata
 
 
-def model_result(trained: Candidate, registered: ModelVersion, *, run: Mapping[str, object]) -> dg.MaterializeResult:
+def model_result(trained: Candidate, registered: ModelVersion, *, run: Mapping[str, dg.MetadataValue]) -> dg.MaterializeResult:
     """Report a trained version: its skill beside the baselines, period by period, and its checks.
 
     Args:
@@ -69,7 +69,7 @@ def _gains(gains: Sequence[Gain]) -> str:
 def _skill_table(trained: Candidate) -> dg.TableMetadataValue:
     names = list(trained.skill.test["model"])
     records = [
-        dg.TableRecord({"candidate": who, **{name: _shown(scores[name]) for name in names}})
+        dg.TableRecord({"candidate": who, **{name: _shown(scores.get(name)) for name in names}})
         for who, scores in trained.skill.test.items()
     ]
     schema = dg.TableSchema.from_name_type_dict(dict.fromkeys(["candidate", *names], "string"))

@@ -22,8 +22,8 @@ from mlops_assets.identity import api as identity
 from mlops_assets.kpis import api as kpis
 from mlops_assets.ledger import api as ledger
 from mlops_assets.lifecycle import api as lifecycle
-from mlops_assets.lifecycle import prediction_api as predictions
-from mlops_assets.lifecycle.deployment_health import DeploymentHealth
+from mlops_assets.lifecycle.serving import api as predictions
+from mlops_assets.lifecycle.serving.deployment_health import DeploymentHealth
 from mlops_assets.rest.answers import Answers
 from mlops_assets.rest.document import describe_everywhere
 from mlops_assets.rest.explorer import DOCUMENT, explorer_router

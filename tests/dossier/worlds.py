@@ -21,7 +21,7 @@ from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.fingerprint import canonical_json, fingerprint
 from mlops_assets.kernel.identity import Principal
-from mlops_assets.lifecycle.checklist import Item, ItemStatus
+from mlops_assets.lifecycle.deployment.checklist import Item, ItemStatus
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.settings import load_settings
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlops_assets.kernel.errors import Conflict
-from mlops_assets.lifecycle.deployment import Moved
+from mlops_assets.lifecycle.deployment.deployments import Moved
 from mlops_assets.storage.sql.database import Database
 from tests.lifecycle.deployment_worlds import Floor
 

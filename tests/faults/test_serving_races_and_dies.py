@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_assets.lifecycle.deployment_states import RUNNING, State
-from mlops_assets.lifecycle.serving_moves import Action, Slot
+from mlops_assets.lifecycle.deployment.serving_moves import Action, Slot
+from mlops_assets.lifecycle.deployment.states import RUNNING, State
 from mlops_assets.storage.sql.database import Database
 from tests.faults.promoter import open_floor
 from tests.lifecycle.deployment_worlds import MODEL, STAGING

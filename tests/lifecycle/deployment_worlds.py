@@ -14,16 +14,16 @@ from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.ledger.store import Ledger
-from mlops_assets.lifecycle.checklist import Attested, Evidence, LookAheadFound, ReportFound, assemble
-from mlops_assets.lifecycle.deployment import Deployments, Moved, Surroundings
-from mlops_assets.lifecycle.deployment_journal import Outbox
-from mlops_assets.lifecycle.deployment_record import Deployment
-from mlops_assets.lifecycle.deployment_requests import Requested
-from mlops_assets.lifecycle.deployment_states import State
-from mlops_assets.lifecycle.evidence import Gathered
+from mlops_assets.lifecycle.deployment.checklist import Attested, Evidence, LookAheadFound, ReportFound, assemble
+from mlops_assets.lifecycle.deployment.deployments import Deployments, Moved, Surroundings
+from mlops_assets.lifecycle.deployment.evidence import Gathered
+from mlops_assets.lifecycle.deployment.journal import Outbox
+from mlops_assets.lifecycle.deployment.record import Deployment
+from mlops_assets.lifecycle.deployment.requests import Requested
+from mlops_assets.lifecycle.deployment.serving_moves import Serving
+from mlops_assets.lifecycle.deployment.serving_store import ServingStore
+from mlops_assets.lifecycle.deployment.states import State
 from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.serving_moves import Serving
-from mlops_assets.lifecycle.serving_store import ServingStore
 from mlops_assets.storage.sql.database import Database
 from mlops_assets.storage.sql.tables import model_version
 from tests.governance.worlds import ACCESS, NOW, RULES, Hands, People

@@ -23,13 +23,13 @@ from mlops_assets.features.spec import Fold
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal, Role
-from mlops_assets.lifecycle import predictions
-from mlops_assets.lifecycle.folds import fold_rows
+from mlops_assets.lifecycle.deployment.serving_moves import Action, Mode, Move, Serving, Slot
+from mlops_assets.lifecycle.deployment.serving_store import append
 from mlops_assets.lifecycle.kinds.known import kind_of
 from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.serving_moves import Action, Mode, Move, Serving, Slot
-from mlops_assets.lifecycle.serving_store import append
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.training import predictions
+from mlops_assets.lifecycle.training.folds import fold_rows
 from mlops_assets.settings import load_settings
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot
 from mlops_assets.storage.sql.tables import model_version

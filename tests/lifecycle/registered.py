@@ -14,10 +14,10 @@ from typing import Any
 from mlops_assets.features.freezing import publish_training_set
 from mlops_assets.features.publication import publish_view
 from mlops_assets.kernel.clock import Clock, FixedClock
-from mlops_assets.lifecycle.candidate import train_candidate
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.lifecycle.spec import ModelSpec
-from mlops_assets.lifecycle.version_metadata import code_version_of, version_metadata
+from mlops_assets.lifecycle.training.candidate import train_candidate
+from mlops_assets.lifecycle.training.version_metadata import code_version_of, version_metadata
 from mlops_assets.settings import load_settings
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot
 from tests.features.bars import sessions, walk

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.fingerprint import bytes_sha256, fingerprint
+from mlops_assets.lifecycle.deployment.serving_moves import Action, Mode, Move, Serving, Slot
+from mlops_assets.lifecycle.deployment.serving_store import ServingStore, append
 from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.serving_moves import Action, Mode, Move, Serving, Slot
-from mlops_assets.lifecycle.serving_store import ServingStore, append
-from mlops_assets.lifecycle.tracking import RunKey
+from mlops_assets.lifecycle.tracking.tracking import RunKey
 from mlops_assets.storage.sql.tables import model_version
 from tests.lifecycle.worlds import NOW, Stores, unguard
 

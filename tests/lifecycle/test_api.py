@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.kernel.clock import FixedClock
-from mlops_assets.lifecycle.checklist import Item, ItemStatus
+from mlops_assets.lifecycle.deployment.checklist import Item, ItemStatus
 from tests.lifecycle.worlds import NOW, SERVICE
 from tests.rest.client import SHA256, Services, api_over, gathered, request_deployment, services_in, with_people
 

@@ -10,8 +10,8 @@ import pytest
 from mlops_assets.features.activation import RecordedCertificate
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.lifecycle.assets import drift_definitions, model_definitions
-from mlops_assets.lifecycle.deployment_states import State
-from mlops_assets.lifecycle.evidence import EvidenceDesk
+from mlops_assets.lifecycle.deployment.evidence import EvidenceDesk
+from mlops_assets.lifecycle.deployment.states import State
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.orchestration.declared import key
 from mlops_assets.orchestration.results import snapshot_result

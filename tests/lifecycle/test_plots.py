@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mlops_assets.lifecycle.candidate import train_candidate
 from mlops_assets.lifecycle.plots import periods_plot, reliability
+from mlops_assets.lifecycle.training.candidate import train_candidate
 from tests.lifecycle.worlds import small_spec, training_set
 
 

@@ -17,12 +17,12 @@ from mlops_assets.cli.models import commands
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.errors import IntegrityViolation, NotFound
 from mlops_assets.lifecycle.artifact import UnsafeArtifact, require_harmless
-from mlops_assets.lifecycle.candidate import Candidate, train_candidate
 from mlops_assets.lifecycle.kinds.kind import Format
 from mlops_assets.lifecycle.registry import ModelRegistry, ModelVersion
 from mlops_assets.lifecycle.template import IncompleteMetadata
-from mlops_assets.lifecycle.tracking import FAILURE_TAG, RunKey
-from mlops_assets.lifecycle.version_metadata import version_metadata
+from mlops_assets.lifecycle.tracking.tracking import FAILURE_TAG, RunKey
+from mlops_assets.lifecycle.training.candidate import Candidate, train_candidate
+from mlops_assets.lifecycle.training.version_metadata import version_metadata
 from mlops_assets.storage.parquet.snapshots import Snapshot
 from mlops_assets.storage.sql.tables import model_version
 from tests.lifecycle.worlds import NOW, Stores, small_spec, stores, training_set

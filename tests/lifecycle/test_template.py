@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mlops_assets.lifecycle.candidate import train_candidate
 from mlops_assets.lifecycle.learner import Kind
 from mlops_assets.lifecycle.template import TEMPLATES, IncompleteMetadata, require_complete
+from mlops_assets.lifecycle.training.candidate import train_candidate
 from tests.lifecycle.worlds import small_spec, training_set
 
 COMMON = {

@@ -12,9 +12,9 @@ import dagster as dg
 
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.ledger.store import Ledger
-from mlops_assets.lifecycle.tracking import Tracking
-from mlops_assets.lifecycle.tracking_dagster import mlflow_metadata, run_key, run_tags
-from mlops_assets.lifecycle.trials import TrialLedger
+from mlops_assets.lifecycle.tracking.dagster_runs import mlflow_metadata, run_key, run_tags
+from mlops_assets.lifecycle.tracking.tracking import Tracking
+from mlops_assets.lifecycle.training.trials import TrialLedger
 from mlops_assets.storage.sql.database import Database
 
 EXPERIMENT = "models/tried"

@@ -26,14 +26,14 @@ from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.errors import NotFound
 from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.ledger.store import Ledger
-from mlops_assets.lifecycle.attestations import Attestations
-from mlops_assets.lifecycle.deployment import Deployments, Surroundings
+from mlops_assets.lifecycle.deployment.attestations import Attestations
+from mlops_assets.lifecycle.deployment.deployments import Deployments, Surroundings
+from mlops_assets.lifecycle.deployment.evidence import Gathered
 from mlops_assets.lifecycle.drift_events import DriftEvents
-from mlops_assets.lifecycle.evidence import Gathered
 from mlops_assets.lifecycle.registry import ModelRegistry
 from mlops_assets.lifecycle.spec import ModelSpec
-from mlops_assets.lifecycle.tracking import Tracking
-from mlops_assets.lifecycle.trials import TrialLedger
+from mlops_assets.lifecycle.tracking.tracking import Tracking
+from mlops_assets.lifecycle.training.trials import TrialLedger
 from mlops_assets.storage.blobs import BlobStore
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 from mlops_assets.storage.sql.database import Database

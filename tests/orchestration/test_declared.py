@@ -31,7 +31,7 @@ def test_a_code_version_names_the_engines_that_are_installed():
 
 def test_a_code_version_needs_no_import_of_the_rules():
     code = "import sys; from mlops_assets.orchestration.declared import code_version"
-    run = f"{code}; code_version('a', 'mlops_assets.lifecycle.folds'); print('lightgbm' in sys.modules)"
+    run = f"{code}; code_version('a', 'mlops_assets.lifecycle.training.folds'); print('lightgbm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

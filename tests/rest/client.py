@@ -23,8 +23,8 @@ from mlops_assets.identity.principals import Declared, Kind
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.fingerprint import canonical_json
 from mlops_assets.kernel.identity import Principal, Role
-from mlops_assets.lifecycle.checklist import Checklist, Item, ItemStatus
-from mlops_assets.lifecycle.evidence import Gathered
+from mlops_assets.lifecycle.deployment.checklist import Checklist, Item, ItemStatus
+from mlops_assets.lifecycle.deployment.evidence import Gathered
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.rest.app import create_app
 from mlops_assets.services import ServiceFactory

@@ -9,7 +9,7 @@ import pytest
 
 from mlops_assets.evaluation.report import build_record, seal
 from mlops_assets.kernel.errors import IntegrityViolation
-from mlops_assets.lifecycle.tracking import Tracking
+from mlops_assets.lifecycle.tracking.tracking import Tracking
 from mlops_assets.rest.pages import CONTENT_SECURITY_POLICY
 from tests.evaluation.reports import EXPLAINED, SCENARIO, contenders
 from tests.rest.client import Api, Services, api_over, publish, request_deployment, seal_report

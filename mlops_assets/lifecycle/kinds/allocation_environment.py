@@ -16,8 +16,8 @@ import gymnasium
 import polars as pl
 from gymnasium.spaces import Discrete, Space
 
-from mlops_assets.lifecycle.folds import EmptyFold
 from mlops_assets.lifecycle.kinds.allocation_states import States
+from mlops_assets.lifecycle.training.folds import EmptyFold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,8 +23,8 @@ from mlops_assets.kernel.fingerprint import Json
 from mlops_assets.lifecycle.kinds.kind import Figures, Fitted, Format
 from mlops_assets.lifecycle.kinds.trees import fit_trees, parameters_of, values_of
 from mlops_assets.lifecycle.learner import Buckets, ClassifierLearner
-from mlops_assets.lifecycle.skill import steady
 from mlops_assets.lifecycle.spec import ModelSpec, fields_of
+from mlops_assets.lifecycle.training.skill import steady
 
 BASE_RATE, MOMENTUM_SIGN = "base_rate", "momentum_sign"
 BUCKET_NAMES = ("strong_sell", "sell", "hold", "buy", "strong_buy")

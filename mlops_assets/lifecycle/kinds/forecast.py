@@ -34,8 +34,8 @@ from mlops_assets.lifecycle.kinds.classifier import information_coefficient
 from mlops_assets.lifecycle.kinds.kind import Figures, Fitted, Format
 from mlops_assets.lifecycle.kinds.trees import fit_trees, parameters_of, values_of
 from mlops_assets.lifecycle.learner import ForecastLearner
-from mlops_assets.lifecycle.skill import steady
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.training.skill import steady
 
 QUANTILES: Mapping[str, float] = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
 COLUMNS = tuple(f"equity_{name}" for name in QUANTILES)

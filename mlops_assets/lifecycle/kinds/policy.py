@@ -23,8 +23,8 @@ from mlops_assets.lifecycle.kinds.kind import Figures, Fitted, Format
 from mlops_assets.lifecycle.kinds.policy_artifact import StoredPolicy, policy_bytes, read_policy
 from mlops_assets.lifecycle.kinds.q_learning import learn
 from mlops_assets.lifecycle.learner import PolicyLearner
-from mlops_assets.lifecycle.skill import steady
 from mlops_assets.lifecycle.spec import ModelSpec, fields_of
+from mlops_assets.lifecycle.training.skill import steady
 
 HOLD, CASH = "hold", "cash"
 HELD_WEIGHT = "held_weight"

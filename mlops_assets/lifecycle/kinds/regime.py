@@ -35,11 +35,11 @@ from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.kernel.fingerprint import Json
 from mlops_assets.lifecycle import skops_file
-from mlops_assets.lifecycle.folds import matrix
 from mlops_assets.lifecycle.kinds.kind import Figures, Fitted, Format
 from mlops_assets.lifecycle.learner import RegimeLearner
-from mlops_assets.lifecycle.skill import steady
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.training.folds import matrix
+from mlops_assets.lifecycle.training.skill import steady
 
 REGIMES = ("bullish", "bearish", "volatile", "sideways")
 PROBABILITIES = tuple(f"p_{name}" for name in REGIMES)

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.kernel.fingerprint import Json
-from mlops_assets.lifecycle.folds import matrix
 from mlops_assets.lifecycle.learner import TreeParameters
 from mlops_assets.lifecycle.spec import fields_of
+from mlops_assets.lifecycle.training.folds import matrix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

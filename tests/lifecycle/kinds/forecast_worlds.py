@@ -13,8 +13,8 @@ import yaml
 
 from mlops_assets import catalog
 from mlops_assets.features.spec import Fold
-from mlops_assets.lifecycle.folds import fold_rows
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.training.folds import fold_rows
 from tests.lifecycle.worlds import changed, training_set
 
 DECLARATION = Path(str(catalog.__file__)).parent / "models" / "return_forecast.yaml"

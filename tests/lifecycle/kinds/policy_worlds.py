@@ -12,8 +12,8 @@ import yaml
 
 from mlops_assets import catalog
 from mlops_assets.features.spec import Fold
-from mlops_assets.lifecycle.folds import fold_rows
 from mlops_assets.lifecycle.spec import ModelSpec
+from mlops_assets.lifecycle.training.folds import fold_rows
 from tests.lifecycle.worlds import training_set
 
 DECLARATION = Path(str(catalog.__file__)).parent / "models" / "allocation_policy.yaml"

@@ -17,7 +17,7 @@ from mlops_assets.lifecycle.kinds.classifier import (
     log_losses,
     scores_of,
 )
-from mlops_assets.lifecycle.skill import gain_over, steady
+from mlops_assets.lifecycle.training.skill import gain_over, steady
 from tests.evaluation.processors import printed_on_each
 from tests.lifecycle.worlds import FEATURES, small_spec, spec, training_set
 

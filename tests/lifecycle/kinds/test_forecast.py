@@ -12,7 +12,6 @@ from sklearn.metrics import mean_pinball_loss
 
 from mlops_assets.features.spec import Fold
 from mlops_assets.kernel.fingerprint import canonical_json
-from mlops_assets.lifecycle.candidate import train_candidate
 from mlops_assets.lifecycle.kinds.forecast import (
     COLUMNS,
     QUANTILES,
@@ -28,6 +27,7 @@ from mlops_assets.lifecycle.kinds.forecast import (
 )
 from mlops_assets.lifecycle.plots import skill_plot, spread_plot
 from mlops_assets.lifecycle.template import IncompleteMetadata, require_complete
+from mlops_assets.lifecycle.training.candidate import train_candidate
 from tests.lifecycle.kinds.forecast_worlds import FEATURES, forecast_set, forecast_spec, rows_of
 
 KIND = Forecast()

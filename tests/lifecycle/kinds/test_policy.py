@@ -11,15 +11,15 @@ import pytest
 from mlops_assets.features.spec import Fold
 from mlops_assets.kernel.errors import InvalidDeclaration
 from mlops_assets.lifecycle import plots
-from mlops_assets.lifecycle.candidate import train_candidate
-from mlops_assets.lifecycle.folds import complete_rows
 from mlops_assets.lifecycle.kinds.allocation_states import FeatureBorders, States
 from mlops_assets.lifecycle.kinds.known import kind_of
 from mlops_assets.lifecycle.kinds.policy import scores_of
 from mlops_assets.lifecycle.kinds.policy_artifact import StoredPolicy, policy_bytes, read_policy
 from mlops_assets.lifecycle.kinds.q_learning import QTable
-from mlops_assets.lifecycle.predictions import predict
 from mlops_assets.lifecycle.template import IncompleteMetadata, require_complete
+from mlops_assets.lifecycle.training.candidate import train_candidate
+from mlops_assets.lifecycle.training.folds import complete_rows
+from mlops_assets.lifecycle.training.predictions import predict
 from tests.lifecycle.kinds.policy_worlds import FEATURES, allocation_set, policy_spec, rows_of
 from tests.lifecycle.worlds import changed
 

@@ -6,9 +6,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from mlops_assets.features.spec import Fold
-from mlops_assets.lifecycle.folds import EmptyFold
 from mlops_assets.lifecycle.kinds.allocation_environment import AllocationEnvironment, History, histories_of
 from mlops_assets.lifecycle.kinds.allocation_states import FeatureBorders, States, borders_of
+from mlops_assets.lifecycle.training.folds import EmptyFold
 from tests.lifecycle.kinds.policy_worlds import FEATURES, allocation_set, rows_of
 
 WEIGHTS = (0.0, 0.5, 1.0)

@@ -11,8 +11,6 @@ from skops import io as skops_io
 
 from mlops_assets.features.spec import Fold
 from mlops_assets.lifecycle import skops_file
-from mlops_assets.lifecycle.candidate import train_candidate
-from mlops_assets.lifecycle.folds import matrix
 from mlops_assets.lifecycle.kinds.regime import (
     ESTIMATOR,
     PROBABILITIES,
@@ -26,6 +24,8 @@ from mlops_assets.lifecycle.kinds.regime import (
 from mlops_assets.lifecycle.plots import skill_plot, spread_plot
 from mlops_assets.lifecycle.skops_file import RefusedArtifact
 from mlops_assets.lifecycle.template import IncompleteMetadata, require_complete
+from mlops_assets.lifecycle.training.candidate import train_candidate
+from mlops_assets.lifecycle.training.folds import matrix
 from tests.lifecycle.kinds.regime_worlds import CENTRES, FEATURES, regime_set, regime_spec, rows_of
 
 KIND = Regime()

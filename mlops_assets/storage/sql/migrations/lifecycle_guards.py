@@ -33,7 +33,7 @@ MOVES = (
     ("champion", "retired"),
     ("superseded", "champion"),
 )
-"""The moves that the database lets through: those of lifecycle/deployment_states.py, which a test compares."""
+"""The moves that the database lets through: those of lifecycle/deployment/states.py, which a test compares."""
 
 _WRITTEN_ONCE = ("serving_move", "attestation", "trial", "retraining")
 _VERSION_FIXED = (

@@ -1,0 +1,1 @@
+"""How a version comes to serve: checklist, states, moves."""

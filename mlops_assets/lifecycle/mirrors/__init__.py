@@ -1,0 +1,1 @@
+"""Copies of the lifecycle's metadata in other systems."""

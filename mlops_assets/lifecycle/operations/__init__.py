@@ -1,0 +1,1 @@
+"""How what serves is watched: limits, canaries, aliases, drills."""

@@ -1,0 +1,1 @@
+"""MLflow: one run for each training, and who closes what was left open."""
