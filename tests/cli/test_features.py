@@ -338,7 +338,7 @@ def test_a_model_and_its_deployment_keep_a_view_from_the_archive(mlops, services
     } <= set(readers)
     assert "feature view cross_section" not in readers
     (user,) = mlops("show", "momentum.rsi_14", "--json").json["users"]
-    assert (user["version"], user["deployments"]) == (1, ["staging: pending"])
+    assert (user["version"], user["deployments"]) == (1, ["staging: in_review"])
 
 
 def test_an_older_major_version_shares_the_life_of_its_view(mlops, services: Services, catalog: Path):
