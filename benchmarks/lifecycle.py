@@ -98,6 +98,7 @@ def prediction_rows(services: ServiceFactory, spec: ModelSpec) -> list[str]:
     """Measure predictions through the service beside the model alone."""
     (_maria, _chris, quinn), asked = people(services), questions(services, spec)
     service, environment = services.predictions, spec.deployment.environment
+    warming = timed(lambda: service.warm(spec.name, environment))
     first = timed(lambda: service.predict(spec.name, asked[0][0], as_of=asked[0][1], by=quinn))
     whole = [
         timed(lambda one=one: service.predict(spec.name, one[0], as_of=one[1], environment=environment, by=quinn))
@@ -113,6 +114,7 @@ def prediction_rows(services: ServiceFactory, spec: ModelSpec) -> list[str]:
     return [
         f"| {spec.name}: a prediction | {spread(whole)} |",
         f"| {spec.name}: the model alone, its features at hand | {spread(alone)} |",
+        f"| {spec.name}: getting ready, before any question: imports and artifacts | {warming * 1000:.0f} | | |",
         f"| {spec.name}: the first prediction of a process | {first * 1000:.0f} | | |",
         f"| {spec.name}: prediction over model alone, medians | {ratio:.1f} times | | |",
     ]

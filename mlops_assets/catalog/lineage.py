@@ -174,7 +174,7 @@ def _of_model(model: ModelSpec, scenarios: Iterable[str]) -> Iterator[tuple[str,
     for view, dataset in drifts.items():
         read = [(f"features/{view}", one.column) for one in model.training_set.features if one.view == view]
         columns: ColumnSources = {name: read for name in ("value", "threshold", "verdict")}  # noqa: C420 - typed by str
-        yield dataset, Source(inputs=frozenset({f"features/{view}"}), columns=columns)
+        yield dataset, Source(inputs=frozenset({f"features/{view}", model.dataset}), columns=columns)
     reports = {f"reports/{name}" for name in scenarios}
     needed = {model.dataset, model.predictions, *explanations, *drifts.values(), *reports}
     yield f"deployments/{model.name}", Source(inputs=frozenset(needed), columns={})

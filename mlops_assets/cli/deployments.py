@@ -44,7 +44,9 @@ def list_(
         raise UnknownReference(
             kind="state", name=state, known=State, asked_by="mlops deployments list", field="--state"
         )
-    found = services_of().deployments.list(
+    services = services_of()
+    _require_known(services, model, environment)
+    found = services.deployments.list(
         model=model, environment=environment, state=None if state is None else State(state)
     )
     show_rows("Deployments (UTC)", [_row(one) for one in found], as_json=as_json)
@@ -55,8 +57,8 @@ def show(deployment_id: DeploymentId, as_json: AsJson = False) -> None:
     """Show one deployment: its checklist, what is missing, its plan, its approval and its moves."""
     services = services_of()
     one = services.deployments.find(deployment_id)
-    approvals = services.approvals.list(subject=one.subject)
-    bound = next((found for found in approvals if found.evidence_fingerprint == one.evidence_fingerprint), None)
+    evidence = one.evidence_fingerprint or ""
+    bound = services.approvals.of_evidence([evidence]).get(evidence)
     record: dict[str, object] = {
         **_row(one),
         "id": one.id,
@@ -100,11 +102,10 @@ def serving(
 ) -> None:
     """Show which version serves now, or which one served at an instant."""
     services = services_of()
+    _require_known(services, model, environment)
     heads = [
         one for one in services.serving.heads() if model in (None, one.model) and environment in (None, one.environment)
     ]
-    if model is not None:
-        services.evidence.spec_of(model)
     if at is not None:
         heads = [services.serving.at(one.model, one.environment, instant(at, option="--at")) for one in heads]
     title = "Serving now" if at is None else f"Serving at {at}"
@@ -198,28 +199,31 @@ def promote(
 
 @commands.command()
 def rollback(
-    model: ModelName,
-    reason: Reason,
-    environment: Environment = None,
-    is_of_champion: Annotated[
-        bool, typer.Option("--champion", help="Revert the champion although a challenger runs.", show_default=False)
-    ] = False,
-    epoch: Epoch = None,
-    as_json: AsJson = False,
+    model: ModelName, reason: Reason, environment: Environment = None, epoch: Epoch = None, as_json: AsJson = False
 ) -> None:
-    """Take back what was promoted last, at once: one person, no approval.
+    """Let the version that served before serve again, at once: one person, no approval.
 
-    While a challenger runs (shadow or canary), it is stopped, and the champion serves alone. Otherwise, or with
-    --champion, the version that served before serves again, from the next prediction on; one that was itself rolled
-    back or retired is passed over. Where answers change, a review is opened that somebody else decides within a day.
+    It holds from the next prediction on. A version that was itself rolled back or retired is passed over; a challenger
+    goes on. A review is opened that somebody else decides within a day.
     """
     services = services_of()
     by = services.acting("deployment.rollback")
     place = _environment(services, model, environment)
-    moved = services.deployments.rollback(
-        model, place, by=by, reason=reason, epoch=epoch, is_of_champion=is_of_champion
-    )
-    _show_moved(moved, as_json=as_json)
+    _show_moved(services.deployments.rollback(model, place, by=by, reason=reason, epoch=epoch), as_json=as_json)
+
+
+@commands.command()
+def stop(
+    model: ModelName, reason: Reason, environment: Environment = None, epoch: Epoch = None, as_json: AsJson = False
+) -> None:
+    """End the shadow or canary that runs beside the champion, at once: one person, no approval.
+
+    If it answered for a slice, a review is opened that somebody else decides within a day.
+    """
+    services = services_of()
+    by = services.acting("deployment.rollback")
+    place = _environment(services, model, environment)
+    _show_moved(services.deployments.stop(model, place, by=by, reason=reason, epoch=epoch), as_json=as_json)
 
 
 @commands.command()
@@ -233,9 +237,69 @@ def retire(
     _show_moved(services.deployments.retire(model, place, by=by, reason=reason, epoch=epoch), as_json=as_json)
 
 
+@commands.command()
+def guard(as_json: AsJson = False) -> None:
+    """Hold everything that runs against its limits now, as the sensor does each minute, and end what passes them.
+
+    The exit code is 1 where a champion passes a limit and goes on serving, because nobody served before it.
+    """
+    from mlops_assets.lifecycle.operations.guarding import Outcome
+
+    services = services_of()
+    seen = services.guard.guard_once(by=services.acting("deployment.rollback"))
+    rows = [
+        {
+            "model": one.model,
+            "version": one.version,
+            "environment": one.environment,
+            "role": "champion" if one.is_champion else "challenger",
+            "outcome": one.outcome,
+            "limits": [str(finding) for finding in one.findings],
+        }
+        for one in seen
+    ]
+    show_rows("Held against their limits", rows, as_json=as_json, empty="nothing runs")
+    if any(one.outcome is Outcome.KEEPS_SERVING for one in seen):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def drill(model: ModelName, as_json: AsJson = False) -> None:
+    """Rehearse a rollback on a scratch copy and show how long it takes; nothing real moves.
+
+    The exit code is 1 where the version of before did not answer in time.
+    """
+    services = services_of()
+    found = services.drill.run(services.evidence.spec_of(model))
+    record = {
+        "from_version": f"copy of {found.earlier}" if found.is_one_version else found.later,
+        "to_version": found.earlier,
+        "answered_by_version": found.answered_by,
+        "rollback_seconds": round(found.rollback_seconds, 4),
+        "next_prediction_seconds": round(found.prediction_seconds, 4),
+        "total_seconds": round(found.total_seconds, 4),
+        "is_passed": found.is_passed,
+        "symbol": found.symbol,
+        "as_of": found.as_of,
+    }
+    show_record(f"Rehearsed rollback of {model}", record, as_json=as_json)
+    if not found.is_passed:
+        raise typer.Exit(1)
+
+
 def _environment(services: ServiceFactory, model: str, environment: str | None) -> str:
     """Return the environment that is meant; one that does not exist, or a model that is not declared, is refused."""
     return services.evidence.plan_of(model, environment).environment
+
+
+def _require_known(services: ServiceFactory, model: str | None, environment: str | None) -> None:
+    """Refuse a name that nothing can be listed of, rather than to say that there is nothing."""
+    from mlops_assets.lifecycle.deployment.evidence import known_environment
+
+    if model is not None:
+        services.evidence.spec_of(model)
+    if environment is not None:
+        known_environment(environment)
 
 
 def _show_moved(moved: Moved, *, as_json: bool) -> None:

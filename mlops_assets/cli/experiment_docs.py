@@ -17,7 +17,8 @@ _HEAD = (
 
 def page() -> str:
     """Print the template of each kind: the fields of every kind once, then those of its own."""
-    from mlops_assets.lifecycle.template import TEMPLATES, CommonTemplate
+    from mlops_assets.lifecycle.common_template import CommonTemplate
+    from mlops_assets.lifecycle.template import TEMPLATES
 
     common = CommonTemplate.model_json_schema()
     parts = [_HEAD, "## Every kind\n", plain(common["description"]) + "\n", _fields(common, common["properties"])]

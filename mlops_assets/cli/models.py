@@ -35,13 +35,14 @@ def sweep(
     Nothing is adopted. A sweep that was stopped goes on where it was; more trials continue it.
     """
     from mlops_assets.cli.progress import counting
+    from mlops_assets.features.freezing import newest_of
     from mlops_assets.lifecycle.training.sweep import run_sweep, sweep_of, valid_loss
     from mlops_assets.lifecycle.training.sweep_report import as_declared
 
     services = services_of()
     by = services.acting("run.launch")
     spec = _declared(services, model, "mlops models sweep")
-    source = services.snapshots.head(spec.training_set.dataset)
+    source = newest_of(spec.training_set, services.snapshots)
     asked = sweep_of(spec, source)
     with counting(f"Trials of {model}", total=trials or asked.search.trials) as count:
         found = run_sweep(

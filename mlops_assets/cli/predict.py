@@ -29,7 +29,8 @@ def predict(
         str | None, typer.Option(help="development, staging or production. Default: where the model is declared.")
     ] = None,
     held_weight: Annotated[
-        float | None, typer.Option(help="For a policy: the share of equity that the symbol has now.")
+        float | None,
+        typer.Option(help="For a policy: the share of equity held in the symbol, 0 to 1. Default: 0."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -42,6 +43,7 @@ def predict(
     by = services.acting("model.predict")
     asked_at = None if as_of is None else instant(as_of)
     try:
+        services.predictions.warm(model, environment)
         said = services.predictions.predict(
             model, symbol, as_of=asked_at, environment=environment, held_weight=held_weight, by=by
         )

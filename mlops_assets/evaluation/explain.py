@@ -74,7 +74,7 @@ def explain(training_set: pa.Table, *, text: str, features: Sequence[str]) -> pa
     if rows.is_empty():
         raise DataNotComplete(
             f"no row of the test fold has all of {', '.join(features)}: there is nothing to explain. "
-            "Move the dates in folds, or ingest later bars."
+            "Change folds, or ingest later bars."
         )
     booster = lightgbm.Booster(model_str=text)
     values = matrix(rows, features)
@@ -111,7 +111,7 @@ def importances(explanations: pl.DataFrame) -> list[Importance]:
     if explanations.is_empty():
         raise DataNotComplete(
             "no explained row lies in the window: explanations are of the test fold. Move the scenario's window there, "
-            "or the dates in folds."
+            "or change folds."
         )
     names = [name for name in explanations.columns if name.startswith(PREFIX)]
     means = {name.removeprefix(PREFIX): _mean_absolute(explanations[name]) for name in names}

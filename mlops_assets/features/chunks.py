@@ -116,7 +116,8 @@ def answer(
         if not len(still_open):
             break
     # One piece of memory: gathering from many costs six times as much.
-    return take(pl.concat(parts, rechunk=True) if parts else reader.no_rows(columns), place)
+    found = pl.concat(parts, rechunk=True) if parts else reader.no_rows(columns)
+    return found if np.array_equal(place, np.arange(found.height)) else take(found, place)
 
 
 def _may_know(questions: Questions, group: Group, rule: Rule) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

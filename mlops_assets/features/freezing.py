@@ -13,8 +13,9 @@ import polars as pl
 
 from mlops_assets.features.spec import FeatureView, TrainingSet
 from mlops_assets.features.statistics import correlations, statistics
-from mlops_assets.features.training_set import build_training_set, query_of
+from mlops_assets.features.training_set import build_training_set, declared_query, query_of
 from mlops_assets.kernel.columns import Column
+from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.market_data.bars import BARS
 from mlops_assets.market_data.knowledge import BarsKnowledge, read_knowledge
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Of the details; a reader years later looks here first."""
+
+
+class BuiltOtherwise(PlatformError):
+    """A training set was built before its declaration changed."""
+
+    code = "built_otherwise"
+
+    def __init__(self, *, dataset: str, moved: Sequence[str]) -> None:
+        super().__init__(
+            f"{dataset} was built before {', '.join(moved)} changed in its declaration; a version that learned from it "
+            f"could not be reproduced. Materialise {dataset} first; `mlops up` does."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +117,21 @@ def publish_training_set(
         actor=actor,
     )
     return FrozenSet(snapshot=published, rows=rows)
+
+
+def newest_of(spec: TrainingSet, snapshots: SnapshotStore) -> Snapshot:
+    """Return the newest snapshot of a training set, if it holds what is declared now.
+
+    Raises:
+        NotFound: if there is none.
+        BuiltOtherwise: if other features, another label or other folds were declared when it was built.
+    """
+    head = snapshots.head(spec.dataset)
+    wanted = declared_query(spec)
+    built = cast("Mapping[str, object]", head.details.get("query", wanted))
+    if moved := [name for name in wanted if built.get(name) != wanted[name]]:
+        raise BuiltOtherwise(dataset=spec.dataset, moved=moved)
+    return head
 
 
 def rebuild(

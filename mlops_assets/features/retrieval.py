@@ -226,8 +226,7 @@ class FeatureStore:
             used = [replace(one, ttl=timedelta(0)) for one in used]
         names = (*request.names, *(name for one in used for name in one.columns.values() if name not in request.names))
         retrieval = Retrieval(views=tuple(used), names=names, as_of=at)
-        time = pl.Series([at or LAST_INSTANT], dtype=pl.Datetime("us", "UTC"))
-        questions = Questions.of(rows["symbol"], time.new_from_index(0, rows.height))
+        questions = Questions.at_once(symbols, at or LAST_INSTANT)
         parts = [
             self._answer(
                 questions,
@@ -255,7 +254,7 @@ class FeatureStore:
         self, questions: Questions, reader: Reader, published: Snapshot, used: UsedView, rule: Rule, count: int
     ) -> pl.DataFrame:
         found = answer(questions, groups_of(published.files), reader, list(used.columns), rule, count)
-        return found.rename(dict(used.columns))
+        return pl.DataFrame([found.get_column(name).alias(output) for name, output in used.columns.items()])
 
     def _heads(self, views: Sequence[RequestedView]) -> dict[str, Snapshot]:
         """Return the published head of each view, by the name it was asked as; it has the columns."""
@@ -294,7 +293,8 @@ def _used(one: RequestedView, published: Snapshot, *, with_times: bool = False) 
 
 
 def _beside(rows: pl.DataFrame, parts: Sequence[pl.DataFrame], names: Sequence[str]) -> pl.DataFrame:
-    return pl.concat([rows, *parts], how="horizontal").select(*rows.columns, *names)
+    found = {column.name: column for part in (rows, *parts) for column in part.iter_columns()}
+    return pl.DataFrame([found[name] for name in (*rows.columns, *names)])
 
 
 def _aware(as_of: datetime | None) -> datetime | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import polars as pl
 from pydantic import ConfigDict, Field
@@ -331,8 +331,9 @@ class TrainingSet:
         Raises:
             InvalidDeclaration: if a field is missing, unknown or wrong.
         """
-        is_rolling = "train_until" not in content.get("folds", {}) and "test_sessions" in content.get("folds", {})
-        parsed = parse_declaration(_RollingContent if is_rolling else _DatedContent, content, file)
+        parsed = parse_declaration(
+            _RollingContent if _are_rolling(content.get("folds")) else _DatedContent, content, file
+        )
         return cls(
             name=parsed.name,
             owner=parsed.owner,
@@ -401,6 +402,12 @@ class _DatedContent(_TrainingSetContent):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RollingContent(_TrainingSetContent):
     folds: RollingFolds
+
+
+def _are_rolling(folds: object) -> bool:
+    """Tell by its fields which folds a file means, so that what is wrong with them is said of the right ones."""
+    said = set(cast("Mapping[str, object]", folds) if isinstance(folds, Mapping) else ())
+    return bool(said & {"valid_sessions", "test_sessions"}) and not said & {"train_until", "valid_until"}
 
 
 def _reference(text: str, file: Path) -> FeatureReference:

@@ -122,12 +122,19 @@ def query_of(spec: TrainingSet, views: Mapping[str, FeatureView], versions: Mapp
         versions: by view, the version that computed the rows.
     """
     return {
+        **declared_query(spec),
         "rows": "one for each bar of each stock that was known before the next, at the instant it was first known",
-        "features": [str(feature) for feature in spec.features],
         "views": {
             name: {"version": versions[name], "ttl_seconds": views[name].ttl.total_seconds()} for name in spec.views
         },
         "join": "latest event in [t - ttl, t] that was known by t; of several, the one known last; ttl 0: any age",
+    }
+
+
+def declared_query(spec: TrainingSet) -> dict[str, Json]:
+    """Return the part of `query_of` that a declaration decides by itself."""
+    return {
+        "features": [str(feature) for feature in spec.features],
         "label": {
             "price": "adjusted_close",
             "horizon_sessions": spec.label.horizon_sessions,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -113,6 +113,14 @@ class ApprovalReader:
             )
         with self._database.read() as connection:
             return rows.select(connection, *where, limit=limit)
+
+    def of_evidence(self, fingerprints: Collection[str]) -> dict[str, Approval]:
+        """Return by the fingerprint of its evidence the newest request for it."""
+        with self._database.read() as connection:
+            found = rows.select(
+                connection, approval.c.evidence_fingerprint.in_(fingerprints), order=(approval.c.round,)
+            )
+        return {one.evidence_fingerprint: one for one in found}
 
     def queue(self) -> list[Waiting]:
         """Return what waits for a decision: what is overdue first, then what is due first."""

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from mlops_assets.governance.reading import ApprovalReader
+from mlops_assets.governance.spec import Approval
+from mlops_assets.governance.transitions import State as ApprovalState
 from mlops_assets.kernel.errors import NotFound
 from mlops_assets.lifecycle.deployment.checklist import ItemStatus, ShownBy
 from mlops_assets.lifecycle.deployment.deployments import Deployments
 from mlops_assets.lifecycle.deployment.record import Deployment
 from mlops_assets.lifecycle.deployment.serving_moves import Action, Move
 from mlops_assets.lifecycle.deployment.serving_store import ServingStore
-from mlops_assets.lifecycle.deployment.states import DeploymentStatus, State
+from mlops_assets.lifecycle.deployment.states import RUNNING, DeploymentStatus, State
 from mlops_assets.lifecycle.registry import ModelRegistry, ModelVersion
 from mlops_assets.lifecycle.serving.deployment_health import DeploymentHealth, Judged
 from mlops_assets.lifecycle.serving.health import ServingHealth
@@ -127,10 +130,13 @@ class Model(BaseModel):
     model_name: str
     version: str
     run_id: str
-    stage: Stage
+    stage: Stage = Field(
+        description="production: champion there; staging: runs there; archived: each deployment of it was superseded "
+        "or retired; else experimental."
+    )
     metrics: dict[str, float | None]
     approval_checklist: list[ChecklistItem]
-    approved_by: str | None
+    approved_by: str | None = Field(description="Who approved its newest approved deployment.")
     approved_at: datetime | None
     rollback_notes: str | None
     fingerprint: str
@@ -306,6 +312,7 @@ def router(
     blobs: BlobStore,
     health: DeploymentHealth,
     serving: ServingStore,
+    approvals: ApprovalReader,
 ) -> APIRouter:
     """Return the routes of the model lifecycle."""
     routes = APIRouter(tags=["lifecycle"])
@@ -318,9 +325,16 @@ def router(
         limit: Limit = 50,
     ) -> Models:
         """List registered versions by model and number."""
-        found = models.list(model=model_name, stage=stage)
-        requests = deployments.list()
-        return Models(models=[_model(one, requests) for one in found[skip : skip + limit]], total=len(found))
+        requests = _by_version(deployments.list(model=model_name))
+        found = [
+            (one, own)
+            for one in models.list(model=model_name)
+            for own in (requests.get((one.model, one.version), []),)
+            if stage in (None, stage_of(own))
+        ]
+        shown = found[skip : skip + limit]
+        approved = _approved(approvals, [request for _, own in shown for request in own])
+        return Models(models=[_model(one, own, approved) for one, own in shown], total=len(found))
 
     @routes.get("/models/{model_name}/{version}")
     def show_model(model_name: str, version: Version) -> ModelDetail:
@@ -328,7 +342,7 @@ def router(
         found = models.get(model_name, version)
         requests = [one for one in deployments.list(model=model_name) if one.model_version == version]
         return ModelDetail(
-            **dict(_model(found, requests)),
+            **dict(_model(found, requests, _approved(approvals, requests))),
             framework=str(found.metadata.get("library", "")),
             hyperparameters=dict(found.metadata.get("parameters", {})),
             size_mb=round(blobs.path(found.artifact_sha256).stat().st_size / 1e6, 3),
@@ -367,19 +381,56 @@ def router(
     return routes
 
 
-def _model(version: ModelVersion, requests: Sequence[Deployment]) -> Model:
-    """Show a version; its checklist is that of its newest deployment request."""
-    own = [one for one in requests if (one.model, one.model_version) == (version.model, version.version)]
+def stage_of(requests: Sequence[Deployment]) -> Stage:
+    """Say how far a version came, from all its deployments."""
+    if any((one.environment, one.state) == ("production", State.CHAMPION) for one in requests):
+        return "production"
+    if any(one.environment == "staging" and one.state in RUNNING for one in requests):
+        return "staging"
+    is_over = requests and all(one.state in (State.SUPERSEDED, State.RETIRED) for one in requests)
+    return "archived" if is_over else "experimental"
+
+
+def _by_version(requests: Sequence[Deployment]) -> dict[tuple[str, int], list[Deployment]]:
+    found: dict[tuple[str, int], list[Deployment]] = {}
+    for one in requests:
+        found.setdefault((one.model, one.model_version), []).append(one)
+    return found
+
+
+def _approved(approvals: ApprovalReader, requests: Sequence[Deployment]) -> dict[str, Approval]:
+    """Return by deployment the approval that people gave and did not take back; its time may be over by now."""
+    found = approvals.of_evidence([one.evidence_fingerprint for one in requests if one.evidence_fingerprint])
+    return {
+        one.id: given
+        for one in requests
+        if (given := found.get(one.evidence_fingerprint or "")) is not None
+        and given.decided_at is not None
+        and given.state in (ApprovalState.APPROVED, ApprovalState.EXPIRED)
+    }
+
+
+def _approvers(given: Approval) -> str:
+    """Name who approved, in their order; of an override those who took part in it."""
+    names = (
+        [one.principal for one in given.overrides] if given.is_override else [one.approver for one in given.decisions]
+    )
+    return ", ".join(names)
+
+
+def _model(version: ModelVersion, own: Sequence[Deployment], approved: Mapping[str, Approval]) -> Model:
+    """Show a version; its checklist is that of its newest deployment, its approval the newest that was given."""
+    given = next((approved[one.id] for one in reversed(own) if one.id in approved), None)
     return Model.model_validate(
         {
             "model_name": version.model,
             "version": str(version.version),
             "run_id": version.run_id,
-            "stage": version.stage,
+            "stage": stage_of(own),
             "metrics": dict(version.metrics),
             "approval_checklist": _checklist(own[-1]) if own else [],
-            "approved_by": None,
-            "approved_at": None,
+            "approved_by": None if given is None else _approvers(given),
+            "approved_at": None if given is None else given.decided_at,
             "rollback_notes": None,
             "fingerprint": version.fingerprint,
             "created_by": version.created_by,

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import dagster as dg
 import polars as pl
 
+from mlops_assets.features.freezing import newest_of
 from mlops_assets.features.knowledge import latest_known
 from mlops_assets.features.spec import FeatureView
 from mlops_assets.kernel.fingerprint import fingerprint
@@ -27,6 +28,7 @@ from mlops_assets.lifecycle.tracking.tracked_run import TrackedRun
 from mlops_assets.lifecycle.tracking.tracking import Tracking
 from mlops_assets.lifecycle.training.candidate import Candidate, train_candidate
 from mlops_assets.lifecycle.training.predictions import columns_of, predict
+from mlops_assets.lifecycle.training.reproduce import learned_until
 from mlops_assets.lifecycle.training.trials import TrialLedger
 from mlops_assets.lifecycle.training.version_metadata import code_version_of, version_metadata
 from mlops_assets.orchestration.declared import asset_metadata, code_version, key
@@ -63,21 +65,16 @@ def drift_definitions(view: FeatureView, model: ModelSpec) -> dg.Definitions:
     """Return the asset that watches the features that a model takes from a view, and the sensor that opens events."""
     dataset = model.drift_dataset(view.name)
     features = [one.column for one in model.training_set.features if one.view == view.name]
-    folds = model.training_set.folds
-    watched = {
-        "features": features,
-        "folds": folds.as_json(),
-        "monitoring": fields_of(model.monitoring),
-    }
+    watched = {"features": features, "monitoring": fields_of(model.monitoring)}
     version = code_version(fingerprint(watched), *_DRIFT_RULES)
     lineage = {name: [(view.dataset, feature) for feature in features] for name in ("value", "threshold", "verdict")}
 
     @dg.asset(
         key=key(dataset),
-        deps=[key(view.dataset)],
+        deps=[key(view.dataset), key(model.dataset)],
         description=(
             f"How far the last {model.monitoring.window_sessions} sessions of {view.name} are from those that "
-            f"{model.name} was trained on, beside the largest distance that is usual in that history."
+            f"the newest {model.name} was trained on, beside the largest distance that is usual in that history."
         ),
         owners=[model.owner],
         group_name="monitoring",
@@ -96,13 +93,15 @@ def drift_definitions(view: FeatureView, model: ModelSpec) -> dg.Definitions:
     def drift_check(
         snapshots: dg.ResourceParam[SnapshotStore],
         blobs: dg.ResourceParam[BlobStore],
+        models: dg.ResourceParam[ModelRegistry],
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
-        source = snapshots.head(view.dataset)
-        rows = latest_known(snapshots.frame(source))
-        train_until = folds.resolved(rows["date"].unique().sort().to_list()).train_until
+        source, trained = snapshots.head(view.dataset), models.latest(model.name)
+        rows, train_until = latest_known(snapshots.frame(source)), learned_until(trained, snapshots)
         result = drift.measure(rows, features, train_until=train_until, monitoring=model.monitoring)
-        provenance = Provenance(code_version=version, inputs={view.dataset: source.fingerprint})
+        provenance = Provenance(
+            code_version=version, inputs={view.dataset: source.fingerprint, model.dataset: trained.fingerprint}
+        )
         published = snapshots.publish(dataset, drift.as_table(result), provenance=provenance, actor=actor.name)
         html = drift_report.evidently_html(result, rows, train_until=train_until)
         drawn = {} if html is None else {"evidently": dg.MetadataValue.path(blobs.path(blobs.put(html)))}
@@ -153,7 +152,7 @@ def _model(spec: ModelSpec) -> dg.AssetsDefinition:
         trials: dg.ResourceParam[TrialLedger],
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
-        source = snapshots.head(spec.training_set.dataset)
+        source = newest_of(spec.training_set, snapshots)
         trained = train_candidate(snapshots.read(source), spec, progress=context.log.info)
         metadata = version_metadata(trained, source, code_version=version, trials=trials.count(spec.name))
         tags = run_tags(

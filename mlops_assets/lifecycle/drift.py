@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.kernel.columns import Column
-from mlops_assets.lifecycle.spec import Monitoring
+from mlops_assets.lifecycle.plans import Monitoring
 from mlops_assets.lifecycle.training.skill import steady
 
 if TYPE_CHECKING:

@@ -17,7 +17,9 @@ from mlops_assets.lifecycle.learner import Kind
 from mlops_assets.lifecycle.spec import NAME
 from mlops_assets.storage.files import publish_new_file, temporary_file
 
-_OWNER = re.compile(r"team:[a-zA-Z0-9_/-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
+_OWNER = re.compile(r"team:[a-zA-Z0-9_/-]+|[a-zA-Z0-9][a-zA-Z0-9._+-]*@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+")
+_NOT_WORDS = frozenset({"null", "true", "false", "yes", "off"})
+"""Names that YAML reads as something else."""
 
 
 class InvalidName(PlatformError):
@@ -33,8 +35,10 @@ def start_model(folder: Path, *, name: str, kind: Kind, owner: str) -> Path:
         InvalidName: if the name or the owner has another form.
         Conflict: if the model is declared already; its file stays as it is.
     """
-    if re.fullmatch(NAME, name) is None:
-        raise InvalidName(f"{name!r} is no name of a model. Use 3-60 of a-z, 0-9 and _, beginning with a letter.")
+    if re.fullmatch(NAME, name) is None or name in _NOT_WORDS:
+        raise InvalidName(
+            f"{name!r} is no name of a model. Use 3-60 of a-z, 0-9 and _, beginning with a letter, and no word of YAML."
+        )
     if _OWNER.fullmatch(owner) is None:
         raise InvalidName(f"{owner!r} is no owner. Write it like team:quant, or as an address.")
     file = folder / "models" / f"{name}.yaml"
@@ -77,8 +81,8 @@ $features
     horizon_sessions: $horizon # trading days ahead
     threshold: 0.0 # the label is true where the return is above it
   folds:
-    train_until: 2014-12-31
-    valid_until: 2017-12-31 # decides when to stop, and what a sweep prefers; what follows is the test fold
+    valid_sessions: 750 # before those that test: they decide when to stop, and what a sweep prefers
+    test_sessions: 1250 # the last ones; both move on with the history. Or fix them: train_until and valid_until
     embargo_sessions: $embargo # left out between folds
 
 # How it learns. `mlops models sweep` may try other values of params; the rest is yours.

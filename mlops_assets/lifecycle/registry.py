@@ -155,12 +155,11 @@ class ModelRegistry:
             )
         return found
 
-    def list(self, *, model: str | None = None, stage: str | None = None) -> list[ModelVersion]:
-        """Return versions by model and number, optionally those of one model or stage."""
+    def list(self, *, model: str | None = None) -> list[ModelVersion]:
+        """Return versions by model and number, optionally those of one model."""
         statement = sa.select(model_version).order_by(model_version.c.model, model_version.c.version)
-        for column, wanted in ((model_version.c.model, model), (model_version.c.stage, stage)):
-            if wanted is not None:
-                statement = statement.where(column == wanted)
+        if model is not None:
+            statement = statement.where(model_version.c.model == model)
         with self._database.read() as connection:
             return [ModelVersion(**row) for row in connection.execute(statement).mappings()]
 

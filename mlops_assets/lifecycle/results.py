@@ -19,7 +19,9 @@ from mlops_assets.lifecycle.training.skill import Gain
 from mlops_assets.orchestration.results import plot_metadata
 
 
-def model_result(trained: Candidate, registered: ModelVersion, *, run: Mapping[str, dg.MetadataValue]) -> dg.MaterializeResult:
+def model_result(
+    trained: Candidate, registered: ModelVersion, *, run: Mapping[str, dg.MetadataValue]
+) -> dg.MaterializeResult:
     """Report a trained version: its skill beside the baselines, period by period, and its checks.
 
     Args:

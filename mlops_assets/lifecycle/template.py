@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mlops_assets.kernel.errors import PlatformError
+from mlops_assets.lifecycle.common_template import CommonTemplate, LossGain, Rows, Template, Text
 from mlops_assets.lifecycle.learner import Kind
 
-Text = Annotated[str, Field(min_length=1)]
-Sentence = Annotated[str, Field(min_length=10)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Rows = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Correlation = Annotated[float, Field(ge=-1, le=1)]
@@ -32,145 +29,7 @@ class IncompleteMetadata(PlatformError):
         )
 
 
-class _Template(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, strict=True, use_attribute_docstrings=True
-    )
-
-
-class FoldRows(_Template):
-    """Rows that were used, by fold."""
-
-    train: Rows
-    """Rows it learned from."""
-    valid: Rows
-    """Rows that decided when to stop, or calibrated."""
-    test: Rows
-    """Rows it was judged on."""
-
-
-class FoldGap(_Template):
-    """Proof that no label of a fold is learned after the next fold begins; features may still look back across."""
-
-    earlier: Text
-    """Name of the earlier part."""
-    later: Text
-    """Name of the later part."""
-    last_label_known: Text
-    """Day on which the last label of the earlier part was known."""
-    first_row: Text
-    """Day of the first row of the later part."""
-    sessions: Annotated[int, Field(ge=0)]
-    """Trading days strictly between the two."""
-    is_disjoint: bool
-    """Whether every earlier label was known before the first later row."""
-
-
-class LossGain(_Template):
-    """How far the model's loss is below a baseline's, with a 90 % interval."""
-
-    baseline: Text
-    """Which baseline."""
-    estimate: float
-    """Mean loss of the baseline less that of the model."""
-    low: float
-    """Lower end of the interval."""
-    high: float
-    """Upper end of the interval."""
-
-
-class WalkForwardPeriod(_Template):
-    """One period on which a fit was judged that saw only what came before."""
-
-    first: Text
-    """First day of the period."""
-    last: Text
-    """Last day of the period."""
-    rows: Rows
-    """Rows of the period."""
-    loss: float
-    """Mean loss in the period."""
-    gains: Annotated[list[LossGain], Field(min_length=1)]
-    """By how much the loss is below each baseline's in the period."""
-    gaps: Annotated[list[FoldGap], Field(min_length=2)]
-    """Proof that the fit knew nothing of the period."""
-
-
-class Environment(_Template):
-    """Where it was trained: what may explain a retraining that differs in a bit."""
-
-    python: Text
-    """Version of Python."""
-    machine: Text
-    """Kind of processor."""
-    packages_fingerprint: Sha256
-    """One fingerprint of every installed package and its version."""
-    libraries: Annotated[dict[str, Text], Field(min_length=1)]
-    """Versions of the libraries that decide the bits."""
-    code_commit: Text | None
-    """Git commit of the source, or null where it is no clone."""
-
-
-class CommonTemplate(_Template):
-    """What every kind of model has to say."""
-
-    kind: Text
-    """Kind of model: classifier, forecast, regime or policy."""
-    declaration_version: Text
-    """Semantic version of the declaration."""
-    declaration_fingerprint: Sha256
-    """Identity of what the declaration means."""
-    declaration: Annotated[dict[str, Any], Field(min_length=1)]
-    """The whole declaration, from which it can be trained again."""
-    owner: Text
-    """Who answers for it."""
-    tier: Annotated[int, Field(ge=1, le=3)]
-    """Risk tier; 1 is the highest."""
-    description: Sentence
-    """What it is, in words."""
-    purpose: Sentence
-    """What it is used for."""
-    scope: Sentence
-    """Where it may be used, and where not."""
-    assumptions: Annotated[list[Sentence], Field(min_length=1)]
-    """What has to be true for it to work."""
-    limitations: Annotated[list[Sentence], Field(min_length=1)]
-    """What it can't do, and where it is known to be weak."""
-    training_set: Text
-    """Dataset it learned from."""
-    training_set_fingerprint: Sha256
-    """Identity of the snapshot it learned from."""
-    inputs: Annotated[dict[str, Sha256], Field(min_length=1)]
-    """Identity of every snapshot that the training set was made from."""
-    features: Annotated[list[Text], Field(min_length=1)]
-    """The columns it sees, in order."""
-    feature_views: Annotated[dict[str, Text], Field(min_length=1)]
-    """Version of each feature view that computed them."""
-    horizon_sessions: Rows
-    """How many trading days ahead the label looks."""
-    parameters: Annotated[dict[str, Any], Field(min_length=1)]
-    """All that the library was told, seeds and threads included."""
-    seed: Annotated[int, Field(ge=0)]
-    """Seed of all that is random in a fit."""
-    library: Text
-    """What fitted it, and its version."""
-    artifact_format: Text
-    """How it is stored; none of the forms runs anything when it is read."""
-    code_version: Sha256
-    """Identity of the code that trained it."""
-    environment: Environment
-    """Machine, packages and commit."""
-    trials: Annotated[int, Field(ge=0)]
-    """How many sets of parameters were tried before; it deflates a Sharpe ratio."""
-    fold_rows: FoldRows
-    """Rows of each fold."""
-    fold_gaps: Annotated[list[FoldGap], Field(min_length=2)]
-    """How far the folds lie apart."""
-    walk_forward: Annotated[list[WalkForwardPeriod], Field(min_length=1)]
-    """How fits of the same kind did on each of the last periods."""
-
-
-class ClassifierScores(_Template):
+class ClassifierScores(Template):
     """One set of probabilities on one fold."""
 
     rows: Rows
@@ -187,7 +46,7 @@ class ClassifierScores(_Template):
     """Mean daily rank correlation with the forward return; null where no day ranks the symbols."""
 
 
-class ClassifierTest(_Template):
+class ClassifierTest(Template):
     """The model beside both baselines."""
 
     model: ClassifierScores
@@ -198,7 +57,7 @@ class ClassifierTest(_Template):
     """The sign of the declared momentum feature as a probability."""
 
 
-class ClassifierSkill(_Template):
+class ClassifierSkill(Template):
     """Test scores, the valid fold's for comparison, and the gains in log loss."""
 
     loss: Text
@@ -224,7 +83,7 @@ class ClassifierTemplate(CommonTemplate):
     """How good it is beside its baselines."""
 
 
-class PolicyScores(_Template):
+class PolicyScores(Template):
     """One replay of a fold: `rows` of it, `decisions` whose outcome is complete, annual figures of a typical symbol."""
 
     rows: Rows
@@ -245,7 +104,7 @@ class PolicyScores(_Template):
     """Share of decisions that held something and gained net of costs; null where none held."""
 
 
-class PolicyTest(_Template):
+class PolicyTest(Template):
     """The policy beside both baselines."""
 
     model: PolicyScores
@@ -256,7 +115,7 @@ class PolicyTest(_Template):
     """Nothing held, ever."""
 
 
-class PolicySkill(_Template):
+class PolicySkill(Template):
     """Test scores, the valid fold's for comparison, and the gains in log growth a decision."""
 
     loss: Text
@@ -290,7 +149,7 @@ class PolicyTemplate(CommonTemplate):
     """How good it is beside its baselines."""
 
 
-class ForecastScores(_Template):
+class ForecastScores(Template):
     """One set of quantiles on one fold; losses and widths are in multiples of today's equity."""
 
     rows: Rows
@@ -315,7 +174,7 @@ class ForecastScores(_Template):
     """Mean over days of the rank correlation of median and forward return; null where no day ranks the symbols."""
 
 
-class ForecastTest(_Template):
+class ForecastTest(Template):
     """The model beside both baselines."""
 
     model: ForecastScores
@@ -326,7 +185,7 @@ class ForecastTest(_Template):
     """Quantiles of returns in units of volatility, times the row's volatility."""
 
 
-class ForecastSkill(_Template):
+class ForecastSkill(Template):
     """Test scores, the valid fold's for comparison, and the gains in pinball loss."""
 
     loss: Text
@@ -339,7 +198,7 @@ class ForecastSkill(_Template):
     """By how much the model's loss on the test fold is below each baseline's."""
 
 
-class ForecastRounds(_Template):
+class ForecastRounds(Template):
     """Trees of each quantile."""
 
     q05: Rows
@@ -367,7 +226,7 @@ class ForecastTemplate(CommonTemplate):
     """How good it is beside its baselines."""
 
 
-class RegimeDensity(_Template):
+class RegimeDensity(Template):
     """How a density does on the days of a fold."""
 
     rows: Rows
@@ -407,7 +266,7 @@ class RegimeScores(RegimeDensity):
     """The same over sideways days."""
 
 
-class RegimeTest(_Template):
+class RegimeTest(Template):
     """The model beside both baselines."""
 
     model: RegimeScores
@@ -418,7 +277,7 @@ class RegimeTest(_Template):
     """A Gaussian for each quadrant of trend and volatility, cut at their medians in the train fold."""
 
 
-class RegimeSkill(_Template):
+class RegimeSkill(Template):
     """Test scores, the valid fold's for comparison, and the gains in log density."""
 
     loss: Text
@@ -431,7 +290,7 @@ class RegimeSkill(_Template):
     """By how much the model's loss on the test fold is below each baseline's."""
 
 
-class NamedRegime(_Template):
+class NamedRegime(Template):
     """One Gaussian of the mixture."""
 
     weight: Fraction
@@ -440,7 +299,7 @@ class NamedRegime(_Template):
     """Mean of each feature, in the feature's unit: what the name stands for."""
 
 
-class NamedRegimes(_Template):
+class NamedRegimes(Template):
     """The four Gaussians by name."""
 
     bullish: NamedRegime

@@ -7,7 +7,8 @@ and returns a router. Here they are mounted, under the canonical prefix and the 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import TextIO
 
 from asgi_correlation_id import CorrelationIdMiddleware
@@ -71,6 +72,7 @@ def create_app(services: ServiceFactory, *, log: TextIO | None = None) -> FastAP
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        lifespan=lambda _: _while_up(services),
     )
     doors = Doors(services.access)
     _mount_everything(app, doors, services)
@@ -93,6 +95,14 @@ def create_app(services: ServiceFactory, *, log: TextIO | None = None) -> FastAP
     app.add_middleware(RequestLog, clock=services.clock, stream=log or sys.stdout)
     app.add_middleware(CorrelationIdMiddleware, validator=None, transformer=safe_request_id)
     return app
+
+
+@asynccontextmanager
+async def _while_up(services: ServiceFactory) -> AsyncIterator[None]:
+    """Make ready whoever serves, and at the end write what was counted: a signal ends the process without `atexit`."""
+    services.predictions.warm_all()
+    yield
+    services.predictions.flush()
 
 
 def _mount_everything(app: FastAPI, doors: Doors, services: ServiceFactory) -> None:
@@ -129,7 +139,13 @@ def _subjects(services: ServiceFactory) -> dict[str, APIRouter]:
     return {
         "features": features.router(pages),
         "lifecycle": lifecycle.router(
-            services.models, services.deployments, experiments, services.blobs, health, services.serving
+            services.models,
+            services.deployments,
+            experiments,
+            services.blobs,
+            health,
+            services.serving,
+            services.approvals,
         ),
         "evaluation": evaluation.router(services.reports, services.models),
     }

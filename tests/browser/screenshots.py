@@ -170,6 +170,8 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
         ("automation", "automation", "refresh", 482),
         ("asset-features-momentum", "assets/features/momentum", "Column name", 2760),
         (f"asset-reports-{scenario}", f"assets/reports/{scenario}", "Metadata", 1560),
+        ("asset-models-return_forecast", "assets/models/return_forecast", "walk_forward", 1480),
+        ("asset-deployments-signal_classifier", "assets/deployments/signal_classifier", "approvals_needed", 1120),
         ("asset-governance-audit_checkpoint", "assets/governance/audit_checkpoint", "Metadata", 1250),
         ("sensor-approval_sla", f"locations/{CODE_LOCATION}/sensors/approval_sla", "Cursor", 780),
         ("sensor-drift", f"locations/{CODE_LOCATION}/sensors/{drift}", "Cursor", 780),

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from mlops_assets.governance.spec import Verdict
-from mlops_assets.kernel.clock import SystemClock
+from mlops_assets.kernel.clock import FixedClock, SystemClock
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Role
 from mlops_assets.lifecycle.registry import ModelVersion
+from mlops_assets.lifecycle.serving.request_recorder import RequestRecorder
 from mlops_assets.storage.parquet.snapshots import Provenance
 from mlops_assets.storage.sql.tables import model_version
 from tests.cli.people import sign_in_as
@@ -125,6 +126,17 @@ def test_a_version_is_asked_for_promoted_retired_and_shown_at_every_step(mlops, 
     assert services.ledger.verify().is_intact
 
 
+def test_the_approval_that_is_shown_is_that_of_the_newest_round(mlops, services: Services):
+    first = mlops("deployments", "request", MODEL, "--version", "1", *DEVELOPMENT, "--json").json
+    services.approvals.revoke(
+        services.approvals.find(first["approval"]).id, by=services.directory.principal("ana"), reason="wait"
+    )
+    again = mlops("deployments", "request", MODEL, "--version", "1", *DEVELOPMENT, "--json").json
+    assert again["id"] == first["id"]
+    shown = mlops("deployments", "show", first["id"], "--json").json
+    assert shown["approval"] == f"{again['approval']} (submitted)"
+
+
 def test_a_challenger_takes_its_steps_and_is_taken_back(mlops, services: Services):
     _asked(mlops, services, 1)
     own = _asked(mlops, services, 2)
@@ -135,11 +147,28 @@ def test_a_challenger_takes_its_steps_and_is_taken_back(mlops, services: Service
     assert shadow["serving"]["mode"] == "shadow"
     early = mlops("deployments", "promote", own, "--to", "canary", "--reason", "now")
     assert "0 of 5 planned sessions" in early.err
-    stopped = mlops("deployments", "rollback", MODEL, *DEVELOPMENT, "--reason", "it differs", "--json").json
+    stopped = mlops("deployments", "stop", MODEL, *DEVELOPMENT, "--reason", "it differs", "--json").json
     assert (stopped["state"], stopped["serving"]["champion"]["version"], stopped["review"]) == ("rolled_back", 1, None)
     nobody = mlops("deployments", "rollback", MODEL, *DEVELOPMENT, "--reason", "again")
     assert "no version served before version 1" in nobody.err
     assert "mlops deployments retire signal_classifier" in nobody.err
+
+
+def test_limits_are_held_now_and_a_champion_that_stays_in_spite_of_them_is_told_by_the_exit_code(
+    mlops, services: Services
+):
+    assert mlops("deployments", "guard", "--json").json == []
+    own = _asked(mlops, services, 1)
+    calm = mlops("deployments", "guard", "--json")
+    assert (calm.code, calm.json[0]["outcome"], calm.json[0]["role"]) == (0, "not_ended", "champion")
+    next_minute = FixedClock(at=services.clock.now() + timedelta(minutes=1))
+    recorder = RequestRecorder(services.health, next_minute, flush_seconds=None)
+    for _ in range(50):
+        recorder.failed(services.deployments.find(own).id)
+    recorder.flush()
+    broken = mlops("deployments", "guard", "--json")
+    assert (broken.code, broken.json[0]["outcome"]) == (1, "keeps_serving")
+    assert "max_error_rate: 1 > 0.01" in broken.json[0]["limits"]
 
 
 def test_what_is_missing_is_named_and_people_attest_what_machines_can_not_show(
@@ -177,6 +206,11 @@ def test_what_is_missing_is_named_and_people_attest_what_machines_can_not_show(
         (["retire", MODEL, "--reason", "x"], 1, "nobody serves"),
         (["history", "unknown_model"], 1, "no model is called 'unknown_model'"),
         (["serving", "unknown_model"], 1, "no model is called 'unknown_model'"),
+        (["serving", "--environment", "prod"], 1, "no environment is called 'prod'"),
+        (["list", "--environment", "prod"], 1, "no environment is called 'prod'"),
+        (["list", "--model", "signal_clasifier"], 1, "did you mean 'signal_classifier'"),
+        (["drill", "signal_clasifier"], 1, "did you mean 'signal_classifier'"),
+        (["drill", MODEL], 1, "Materialise"),
         (["attest", MODEL, "fallback_named", "--statement", "x"], 1, "Write it like signal_classifier@3"),
         (["attest", f"{MODEL}@1", "limits_set", "--statement", "x"], 1, "no item that people attest"),
     ],
@@ -201,6 +235,7 @@ def test_who_may_not_is_told_who_may(mlops, services: Services, monkeypatch: pyt
         ["request", MODEL],
         ["promote", own, "--to", "champion", "--reason", "x"],
         ["rollback", MODEL, "--reason", "x"],
+        ["stop", MODEL, "--reason", "x"],
         ["retire", MODEL, "--reason", "x"],
         ["attest", f"{MODEL}@1", "fallback_named", "--statement", "x"],
     ):

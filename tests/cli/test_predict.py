@@ -60,7 +60,11 @@ def test_what_was_asked_on_the_command_line_counts_too(world: World, mlops):
     ("arguments", "code", "words"),
     [
         (["AAPL"], 1, "error [features_stale]: AAPL has only old features"),
-        (["AAPLE"], 1, "error [unknown_symbol]: No symbol is called 'AAPLE' in market/bars. Did you mean AAPL?"),
+        (
+            ["AAPLE"],
+            1,
+            "error [unknown_symbol]: No symbol is called 'AAPLE' among the 4 of market/bars. Did you mean AAPL?",
+        ),
         (["AAPL", "--as-of", "2010-01-01"], 1, "error [as_of_before_first]"),
         (["AAPL", "--as-of", "9999-01-01"], 1, "error [as_of_in_future]"),
         (["AAPL", "--as-of", "yesterday"], 2, "write it like 2020-06-08T21:00Z"),

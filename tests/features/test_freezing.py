@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -12,12 +13,13 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from mlops_assets.features.freezing import sources_behind
+from mlops_assets.features.freezing import BuiltOtherwise, newest_of, sources_behind
 from mlops_assets.features.publication import publish_view
+from mlops_assets.features.spec import Folds, Label
 from mlops_assets.features.training_set import build_training_set
 from mlops_assets.storage.parquet.snapshots import Provenance
 from tests.features.bars import walk
-from tests.features.freeze import COUNT, SPEC, VIEW, freeze, store
+from tests.features.freeze import COUNT, DAYS, SPEC, VIEW, freeze, store
 
 
 def test_another_process_with_its_rows_in_another_order_gives_the_same_bytes_and_details(tmp_path: Path):
@@ -96,3 +98,14 @@ def test_freezing_the_same_again_is_no_new_version(tmp_path: Path):
     snapshots = store(tmp_path)
     assert freeze(snapshots) == freeze(snapshots)
     assert len(snapshots.history(SPEC.dataset)) == 1
+
+
+def test_a_set_that_was_built_by_other_folds_than_are_declared_now_is_refused(tmp_path: Path):
+    """A version trained on it would keep a declaration from which its rows do not come out again."""
+    snapshots = store(tmp_path)
+    frozen = freeze(snapshots)
+    assert newest_of(SPEC, snapshots).fingerprint == frozen.fingerprint
+    folds = Folds(train_until=DAYS[99], valid_until=DAYS[149], embargo_sessions=3)
+    moved = replace(SPEC, folds=folds, label=Label(horizon_sessions=4))
+    with pytest.raises(BuiltOtherwise, match=r"datasets/pace_daily was built before label, folds changed"):
+        newest_of(moved, snapshots)

@@ -19,7 +19,7 @@ from mlops_assets.storage.parquet.snapshots import SnapshotStore
 from tests.features.published import HOUR, START, TIME, publish, rows_of, view_of
 from tests.features.test_retrieval import DAYS, MOMENTUM, VOLATILITY, Counting, history
 
-SYMBOLS = [*"abcdef", "never", "a"]
+SYMBOLS = [*"fabcde", "never", None, "a"]
 NAMES = ["momentum__return_1d", "momentum__rsi_14", "volatility__atr_14", "volatility__return_1d"]
 
 

@@ -193,6 +193,9 @@ class Floor:
     def rollback(self, environment: str = STAGING, **others: Any) -> Moved:
         return self.deployments.rollback(MODEL, environment, **{"by": self.mo, "reason": "it loses", **others})
 
+    def stop(self, environment: str = STAGING, **others: Any) -> Moved:
+        return self.deployments.stop(MODEL, environment, **{"by": self.mo, "reason": "it trails", **others})
+
     def retire(self, environment: str = STAGING, **others: Any) -> Moved:
         return self.deployments.retire(MODEL, environment, **{"by": self.mo, "reason": "the desk closes", **others})
 

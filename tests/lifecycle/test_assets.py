@@ -16,7 +16,17 @@ from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.orchestration.declared import key
 from mlops_assets.orchestration.results import snapshot_result
 from mlops_assets.storage.parquet.snapshots import Provenance, SnapshotStore
-from tests.lifecycle.worlds import FEATURES, Stores, momentum_view, resources, small_spec, stores, training_set
+from tests.lifecycle.worlds import (
+    FEATURES,
+    Stores,
+    declared,
+    momentum_view,
+    resources,
+    sessions,
+    small_spec,
+    stores,
+    training_set,
+)
 
 MODEL, PREDICTIONS, DRIFT = (
     key("models/signal_classifier"),
@@ -178,6 +188,22 @@ def test_after_a_declaration_is_reverted_predictions_are_of_the_version_that_tra
     assert reported == [1, 2, 1]
     used = kept.snapshots.head("predictions/signal_classifier").inputs["models/signal_classifier"]
     assert used == kept.models.get("signal_classifier", 1).fingerprint
+
+
+def test_drift_is_measured_from_what_the_version_learned_although_its_folds_would_have_moved_on(tmp_path: Path):
+    """Limits that moved with every session would take the evidence of an approval away each night."""
+    kept = _filled(tmp_path)
+    folds = {"valid_sessions": 300, "test_sessions": 400, "embargo_sessions": 10}
+    spec = small_spec(training_set={**declared()["training_set"], "folds": folds})
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert _run(kept, instance, MODEL, DRIFT, spec=spec).success
+        _publish_features(kept, training_set(count=1520))
+        assert _run(kept, instance, DRIFT, spec=spec).success
+    measured = kept.snapshots.head("drift/signal_classifier/momentum")
+    rows = kept.snapshots.frame(measured)
+    assert rows["recent_until"].unique().to_list() == [sessions(1520)[-1]]
+    assert rows["reference_until"].unique().to_list() == [sessions(1500)[-701]]
+    assert measured.inputs["models/signal_classifier"] == kept.models.latest("signal_classifier").fingerprint
 
 
 def test_a_request_without_a_look_ahead_check_is_registered_and_warns_of_what_is_missing(tmp_path: Path):

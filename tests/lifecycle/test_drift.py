@@ -16,7 +16,7 @@ from mlops_assets.lifecycle.drift import (
     measure,
     usual_limit,
 )
-from mlops_assets.lifecycle.spec import Monitoring
+from mlops_assets.lifecycle.plans import Monitoring
 from tests.lifecycle.worlds import sessions
 
 MONITORING = Monitoring(window_sessions=40, stride_sessions=4, embargo_sessions=20, family_alpha=0.05)

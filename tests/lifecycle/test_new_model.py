@@ -92,7 +92,9 @@ def test_a_model_that_is_there_keeps_its_file(catalogue: Path):
     assert not list((catalogue / "models").glob(".tmp-*"))
 
 
-@pytest.mark.parametrize("name", ["", "No", "no", "1st_model", "a/b", "../../evil", "a" * 61, "naïve_model", "a_b\n"])
+@pytest.mark.parametrize(
+    "name", ["", "No", "no", "1st_model", "a/b", "../../evil", "a" * 61, "naïve_model", "a_b\n", "null", "yes"]
+)
 def test_a_bad_name_writes_nothing(catalogue: Path, name: str):
     before = sorted(catalogue.rglob("*"))
     with pytest.raises(InvalidName, match="a-z"):
@@ -100,7 +102,7 @@ def test_a_bad_name_writes_nothing(catalogue: Path, name: str):
     assert sorted(catalogue.rglob("*")) == before
 
 
-@pytest.mark.parametrize("owner", ["", "quant", "team:", "team:a b", "a@b", "x\nname: y"])
+@pytest.mark.parametrize("owner", ["", "quant", "team:", "team:a b", "a@b", "x\nname: y", "*a@b.c", "#a@b.c", "{a@b.c"])
 def test_a_bad_owner_writes_nothing(catalogue: Path, owner: str):
     with pytest.raises(InvalidName, match="team:quant"):
         start_model(catalogue, name="my_model", kind="policy", owner=owner)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlops_assets.features.spec import Folds
 from mlops_assets.kernel.errors import InvalidDeclaration
 from mlops_assets.lifecycle.spec import ModelSpec
 from tests.lifecycle.worlds import DECLARATION, declared, spec
@@ -33,6 +34,7 @@ def test_the_declared_model_reads_as_it_is_written():
         ({"limitations": []}, "limitations", "correct"),
         ({"version": "1"}, "version", "1.0.0"),
         ({"seed": -1}, "seed", "-1"),
+        ({"seed": 2**31}, "seed", "2147483648"),
         (
             {"learner": learner(buckets={"strong_sell": 0.25, "sell": 0.4, "buy": 0.9, "strong_buy": 0.75})},
             "learner.buckets",
@@ -70,3 +72,11 @@ def test_when_it_is_trained_again_and_what_a_sweep_tries_make_no_other_model():
     other = spec(retraining={**declared()["retraining"], "cron": "0 0 * * 0"}, search=None)
     assert other.fingerprint == spec().fingerprint
     assert spec(purpose="Something else altogether.").fingerprint != spec().fingerprint
+
+
+def test_training_again_teaches_every_shipped_model_but_the_one_whose_scenario_holds_its_test_fold():
+    catalogue = DECLARATION.parent
+    specs = [ModelSpec.from_mapping(yaml.safe_load(one.read_text("utf-8")), one) for one in catalogue.glob("*.yaml")]
+    dated = [one.name for one in specs if isinstance(one.training_set.folds, Folds)]
+    assert len(specs) == 4
+    assert dated == ["signal_classifier"]

@@ -9,11 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.errors import Conflict, IntegrityViolation, NotFound
 from mlops_assets.kernel.fingerprint import file_sha256
+from mlops_assets.ledger.store import Ledger
 from mlops_assets.storage.parquet import snapshots as module
 from mlops_assets.storage.parquet.files import SnapshotFile
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot, SnapshotStore
+from mlops_assets.storage.sql import tables
 from mlops_assets.storage.sql.database import Database
 
 MADE_BY = Provenance(code_version="c1", inputs={"market/bars": "f1"})
@@ -33,6 +36,19 @@ def test_a_published_version_reads_back_equal_and_older_ones_stay(snapshots: Sna
     assert snapshots.read(snapshots.head("features/momentum")).equals(table(2.0, 3.0))
     assert (second.version, second.parent, second.row_count) == (2, 1, 2)
     assert snapshots.history("features/momentum") == [first, second]
+
+
+def test_a_head_of_the_same_number_in_a_database_put_in_its_place_is_another_one(
+    snapshots: SnapshotStore, database: Database, ledger: Ledger, clock: FixedClock, tmp_path: Path
+):
+    """As a restored backup has it: what was read before of that number is not told again."""
+    publish(snapshots, 1.0)
+    with database.begin() as connection:
+        for one in (tables.dataset_head, tables.snapshot_file, tables.snapshot):
+            connection.execute(sa.delete(one))
+    assert snapshots.find_head("features/momentum") is None
+    published = publish(SnapshotStore(tmp_path / "snapshots", database, ledger, clock), 2.0)
+    assert (published.version, snapshots.find_head("features/momentum")) == (1, published)
 
 
 def test_publishing_the_same_again_makes_no_version(snapshots: SnapshotStore):

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from mlops_assets.governance.approvals import DutiesNotApart, plain_words
 from mlops_assets.kernel.change import Change
 from mlops_assets.kernel.clock import Clock
-from mlops_assets.kernel.errors import UnknownReference
+from mlops_assets.kernel.errors import Conflict, UnknownReference
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.lifecycle.deployment.checklist import ATTESTATIONS, Attested
@@ -59,7 +59,7 @@ class Attestation:
 
 
 class Attestations:
-    """Keeps attestations in SQL. Nobody's word on an item is ever changed; saying it again changes nothing."""
+    """Keeps attestations in SQL. Nobody's word on an item is ever changed; saying the same again changes nothing."""
 
     def __init__(self, database: Database, journal: Journal, clock: Clock, *, access: Access) -> None:
         self._database, self._journal, self._clock, self._access = database, journal, clock, access
@@ -73,6 +73,7 @@ class Attestations:
             Forbidden: if they may not, are no person, or had a hand in the version.
             UnknownReference: if people attest no such item.
             UnusableNote: without a statement.
+            Conflict: if they said something else of it before.
         """
         self._access.require(by, ATTEST)
         if item not in ATTESTATIONS:
@@ -88,6 +89,11 @@ class Attestations:
         said = plain_words(statement, what="statement", is_needed=True)
         with self._database.begin() as connection:
             own = [one for one in _select(connection, version) if (one.item, one.principal) == (item, by.name)]
+            if own and own[0].statement != said:
+                raise Conflict(
+                    f"{by.name} attested {item} of {version.id} already: {own[0].statement!r}. A word stands; somebody "
+                    "else may attest it too."
+                )
             return own[0] if own else self._add(connection, version, item, by, said)
 
     def of(self, version: ModelVersion) -> list[Attestation]:

@@ -150,11 +150,11 @@ class Evidence:
 ATTESTATIONS: Mapping[str, tuple[str, str]] = {
     "independent_validation": (
         "SR 11-7: validation by people apart from development",
-        "somebody who did not make it has validated it",
+        "that they have validated it",
     ),
     "limits_reviewed": (
         "SEC 15c3-5, MiFID II RTS 6 art. 12 and 15: pre-set limits",
-        "the limits of its plan fit the desk and its orders",
+        "that the limits of its plan fit the desk and its orders",
     ),
     "fallback_named": (
         "MiFID II RTS 6 art. 14: business continuity",
@@ -377,7 +377,7 @@ def _attestation(evidence: Evidence, name: str, rule: str, asked: str) -> Item:
     own = [one for one in evidence.attested if one.item == name]
     found = [one for one in own if one.principal not in evidence.makers]
     ref = evidence.version_id.removeprefix("models/")
-    remedy = f"say that {asked}: `mlops deployments attest {ref} {name}`"
+    remedy = f"say {asked}: `mlops deployments attest {ref} {name}`"
     if not found:
         of_makers = ", ".join(one.principal for one in own)
         why = f"{of_makers} had a hand in it; somebody else has to " if own else "somebody who did not make it has to "

@@ -21,6 +21,7 @@ from mlops_assets.governance.spec import Approval
 from mlops_assets.governance.store import ApprovalStore
 from mlops_assets.kernel.clock import Clock
 from mlops_assets.kernel.errors import Conflict, Forbidden, IntegrityViolation, PlatformError
+from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.lifecycle.deployment import rows, serving_moves
 from mlops_assets.lifecycle.deployment.approval_evidence import approval_evidence
@@ -145,50 +146,34 @@ class Deployments(DeploymentReader):
         self._require_time_served(wanted, to)
         asked = self._around.gather(wanted.model, wanted.model_version, wanted.environment)
         with self._database.begin() as connection:
-            one = rows.get(connection, wanted.id)
-            done = self._promote(connection, one, asked, to=to, by=by, reason=said, epoch=_seen(epoch, start))
+            done = self._promote(connection, wanted, asked, to=to, by=by, reason=said, epoch=_seen(epoch, start))
         if isinstance(done, Conflict):
             if wanted.state in STEPS:
                 self._project(self._now(wanted.model, wanted.environment))
             raise done
         return self._finished(*done)
 
-    def rollback(
-        self,
-        model: str,
-        environment: str,
-        *,
-        by: Principal,
-        reason: str,
-        epoch: int | None = None,
-        is_of_champion: bool = False,
-    ) -> Moved:
-        """End what was promoted last, at once and without an approval: the challenger if one runs, else the champion.
+    def rollback(self, model: str, environment: str, *, by: Principal, reason: str, epoch: int | None = None) -> Moved:
+        """Let the champion of before serve again, at once and without an approval; a challenger goes on beside it.
 
-        A champion's place takes the one before that was neither rolled back nor retired; a challenger goes on beside
-        it. Where answers change, a review is opened.
-
-        Args:
-            is_of_champion: whether to revert the champion although a challenger runs.
+        One that was itself rolled back or retired is passed over. A review is opened.
 
         Raises:
             Forbidden: if they may not.
             Conflict: if nobody serves, nobody served before, or somebody was faster.
         """
-        self._access.require(by, ROLL_BACK)
-        said = plain_words(reason, what="reason", is_needed=True)
-        start = self._now(model, environment)
-        with self._database.begin() as connection:
-            now = self._head(connection, model, environment, _seen(epoch, start))
-            if now.challenger is not None and not is_of_champion:
-                one, move = self._stop(connection, now, by=by, reason=said)
-                is_reviewed = now.mode is Mode.CANARY
-            else:
-                one, move = self._revert(connection, now, by=by, reason=said)
-                is_reviewed = True
-            review = self._review(connection, move, by) if is_reviewed else None
-            self._approvals.withdraw_within(connection, [one.subject], by=by, reason=f"rolled back: {said}"[:2000])
-        return self._finished(one, move.after, review)
+        return self._take_back(self._revert, model, environment, by=by, reason=reason, epoch=epoch)
+
+    def stop(self, model: str, environment: str, *, by: Principal, reason: str, epoch: int | None = None) -> Moved:
+        """End the challenger, at once and without an approval: the champion serves alone.
+
+        If it answered for a slice, a review is opened.
+
+        Raises:
+            Forbidden: if they may not.
+            Conflict: if no challenger runs, or somebody was faster.
+        """
+        return self._take_back(self._stop, model, environment, by=by, reason=reason, epoch=epoch)
 
     def retire(self, model: str, environment: str, *, by: Principal, reason: str, epoch: int | None = None) -> Moved:
         """End the champion with nothing in its place, and the challenger beside it.
@@ -230,7 +215,7 @@ class Deployments(DeploymentReader):
     def _promote(
         self,
         connection: sa.Connection,
-        one: Deployment,
+        wanted: Deployment,
         asked: Gathered,
         *,
         to: State,
@@ -239,7 +224,10 @@ class Deployments(DeploymentReader):
         epoch: int,
     ) -> tuple[Deployment, Serving] | Conflict:
         """Return what was done, or a refusal that itself left something to keep."""
+        one = rows.get(connection, wanted.id)
         now = self._head(connection, one.model, one.environment, epoch)
+        if one.epoch != wanted.epoch:
+            raise Conflict(f"{one.subject} became {one.state} meanwhile. Look at it and decide again.")
         if one.state not in _PROMOTABLE:
             return Conflict(
                 f"{one.subject} is {one.state} and can't be promoted. {_REMEDIES.get(one.state, '')}".strip()
@@ -249,6 +237,7 @@ class Deployments(DeploymentReader):
         _require_registered(connection, asked.version)
         if refused := self._unapproved(connection, one, asked, by):
             return refused
+        _require_approved_plan(one, asked)
         also = []
         if to is State.CHAMPION and now.champion is not None:
             older = rows.get(connection, now.champion.deployment_id)
@@ -294,6 +283,27 @@ class Deployments(DeploymentReader):
             )
         if found := self._around.breaches(one):
             raise Conflict(f"{one.subject} does not keep its limits as {one.state}: {'; '.join(found)}.")
+
+    def _take_back(
+        self,
+        act: Callable[..., tuple[Deployment, Move]],
+        model: str,
+        environment: str,
+        *,
+        by: Principal,
+        reason: str,
+        epoch: int | None,
+    ) -> Moved:
+        self._access.require(by, ROLL_BACK)
+        said = plain_words(reason, what="reason", is_needed=True)
+        start = self._now(model, environment)
+        with self._database.begin() as connection:
+            now = self._head(connection, model, environment, _seen(epoch, start))
+            one, move = act(connection, now, by=by, reason=said)
+            answers_change = move.action is Action.ROLL_BACK or now.mode is Mode.CANARY
+            review = self._review(connection, move, by) if answers_change else None
+            self._approvals.withdraw_within(connection, [one.subject], by=by, reason=f"rolled back: {said}"[:2000])
+        return self._finished(one, move.after, review)
 
     def _stop(self, connection: sa.Connection, now: Serving, *, by: Principal, reason: str) -> tuple[Deployment, Move]:
         after = serving_moves.stop(now)
@@ -378,6 +388,18 @@ _REMEDIES = {
 
 def _seen(epoch: int | None, start: Serving) -> int:
     return start.epoch if epoch is None else epoch
+
+
+def _require_approved_plan(one: Deployment, asked: Gathered) -> None:
+    """Refuse a deployment whose row holds another plan than the one that the approval is bound to."""
+    approved, found = fingerprint(asked.plan), fingerprint(one.plan)
+    if approved != found:
+        raise IntegrityViolation(
+            what=f"plan of deployment {one.id[:12]} of {one.subject}",
+            expected=approved,
+            found=found,
+            remedy="Run `mlops audit verify` and find out who changed the database.",
+        )
 
 
 def _require_registered(connection: sa.Connection, version: ModelVersion) -> None:

@@ -16,8 +16,9 @@ from mlops_assets.kernel.identity import Principal
 from mlops_assets.lifecycle.deployment.attestations import Attestation, Attestations
 from mlops_assets.lifecycle.deployment.checklist import Checklist, Evidence, LookAheadFound, ReportFound, assemble
 from mlops_assets.lifecycle.learner import EXPLAINED
+from mlops_assets.lifecycle.plans import DeploymentPlan, Environment
 from mlops_assets.lifecycle.registry import ModelRegistry, ModelVersion
-from mlops_assets.lifecycle.spec import DeploymentPlan, Environment, ModelSpec
+from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.storage.parquet.snapshots import SnapshotStore
 
 ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
@@ -140,7 +141,7 @@ class EvidenceDesk:
             UnknownReference: if no such model is declared, or there is no such environment.
         """
         declared = self.spec_of(model).deployment
-        return declared if environment is None else replace(declared, environment=_known(environment))
+        return declared if environment is None else replace(declared, environment=known_environment(environment))
 
     def spec_of(self, model: str) -> ModelSpec:
         """Return the declaration of a model.
@@ -194,7 +195,12 @@ def gather(
     )
 
 
-def _known(environment: str) -> Environment:
+def known_environment(environment: str) -> Environment:
+    """Return an environment by its name.
+
+    Raises:
+        UnknownReference: if there is none of that name.
+    """
     for one in ENVIRONMENTS:
         if one == environment:
             return one

@@ -82,13 +82,7 @@ class Requests:
         after = one.after(verb, target, at=self.clock.now())
         if verb is Verb.REOPEN:
             after = replace(after, evidence_fingerprint=None)
-        if one.state in STEPS:
-            stopped = serving_moves.stop(head(connection, one.model, one.environment))
-            self.journal.move(
-                connection, Action.STOP, after, stopped, ledger_action=f"deployment.{verb}", by=by, reason=reason
-            )
-        else:
-            self.journal.change(connection, one, after, action=f"deployment.{verb}", by=by, reason=reason)
+        self._leave(connection, one, after, verb, by=by, reason=reason)
         return after
 
     def due(self, connection: sa.Connection, one: Deployment) -> tuple[Verb, State, str] | None:
@@ -108,14 +102,19 @@ class Requests:
         """Send a deployment back to its beginning because what was approved is not what is there now."""
         at = self.clock.now()
         after = replace(one.after(Verb.REOPEN, State.REGISTERED, at=at), evidence_fingerprint=None, **_judged_by(asked))
+        self._leave(connection, one, after, Verb.REOPEN, by=by, reason=why)
+        self.approvals.withdraw_within(connection, [one.subject], by=by, reason=why)
+
+    def _leave(
+        self, connection: sa.Connection, one: Deployment, after: Deployment, verb: Verb, *, by: Principal, reason: str
+    ) -> None:
+        """Write what became of a deployment that lost its approval; one that ran beside the champion stops."""
+        action = f"deployment.{verb}"
         if one.state in STEPS:
             stopped = serving_moves.stop(head(connection, one.model, one.environment))
-            self.journal.move(
-                connection, Action.STOP, after, stopped, ledger_action="deployment.reopen", by=by, reason=why
-            )
+            self.journal.move(connection, Action.STOP, after, stopped, ledger_action=action, by=by, reason=reason)
         else:
-            self.journal.change(connection, one, after, action="deployment.reopen", by=by, reason=why)
-        self.approvals.withdraw_within(connection, [one.subject], by=by, reason=why)
+            self.journal.change(connection, one, after, action=action, by=by, reason=reason)
 
     def _register(
         self, connection: sa.Connection, before: Deployment | None, current: Deployment, asked: Gathered, by: Principal

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from mlops_assets.kernel.errors import Conflict
@@ -112,7 +113,7 @@ def promote(now: Serving, candidate: Deployment, *, to: State) -> Serving:
     if now.challenger is not None and now.challenger != own:
         raise Conflict(
             f"{now.model} in {now.environment}: version {now.challenger.version} runs as {now.mode}. One challenger at "
-            f"a time: promote it, or stop it with `mlops deployments rollback {now.model}`."
+            f"a time: promote it, or stop it with `mlops deployments stop {now.model}`."
         )
     if to in STEPS:
         if now.champion is None:
@@ -148,13 +149,21 @@ def roll_back(now: Serving, log: Sequence[Move], *, restorable: Sequence[str]) -
         log: every move, oldest first.
         restorable: deployments that served and were superseded: neither rolled back nor retired.
 
+    A version that was rolled back or retired is passed over in its earlier deployments too, unless it served again
+    since: what failed as version 2 does not come back as version 2.
+
     Raises:
         Conflict: if nobody serves, or there is nobody to go back to.
     """
     champion = _champion(now)
-    for move in reversed(log):
-        earlier = move.after.champion
-        if earlier is not None and earlier != champion and earlier.deployment_id in restorable:
+    ended = {champion.version}
+    for before, move in reversed(list(pairwise(log))):
+        earlier = before.after.champion
+        if earlier is None:
+            continue
+        if move.action in (Action.ROLL_BACK, Action.RETIRE):
+            ended.add(earlier.version)
+        elif earlier.version not in ended and earlier.deployment_id in restorable:
             return replace(_next(now), champion=earlier)
     raise Conflict(
         f"{now.model} in {now.environment}: no version served before version {champion.version} that was not itself "

@@ -56,7 +56,7 @@ class AllocationEnvironment(gymnasium.Env[int, int]):
         if not self._histories:
             raise EmptyFold(
                 f"no symbol of the train fold has more than the {every_sessions} complete rows from one decision to "
-                "the next; move train_until in folds, or ingest a longer history."
+                "the next; change folds, or ingest a longer history."
             )
         self.observation_space = cast("Space[int]", Discrete(states))
         self.action_space = cast("Space[int]", Discrete(len(weights)))

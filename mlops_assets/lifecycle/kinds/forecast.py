@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -31,7 +32,7 @@ from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.kernel.fingerprint import Json, canonical_json
 from mlops_assets.lifecycle.kinds.classifier import information_coefficient
-from mlops_assets.lifecycle.kinds.kind import Figures, Fitted, Format
+from mlops_assets.lifecycle.kinds.kind import READ_AND_KEPT, Figures, Fitted, Format
 from mlops_assets.lifecycle.kinds.trees import fit_trees, parameters_of, values_of
 from mlops_assets.lifecycle.learner import ForecastLearner
 from mlops_assets.lifecycle.spec import ModelSpec
@@ -127,7 +128,7 @@ class Forecast:
         )
 
     def predict(self, rows: pl.DataFrame, content: bytes, spec: ModelSpec) -> pl.DataFrame:
-        stored = read_forecast(content, spec.features)
+        stored = _read_once(content, spec.features)
         raw = _ordered(stored.trees.model_dump(), rows, spec.features)
         return _said(np.sort(raw + np.array([-stored.widening, 0.0, stored.widening]), axis=1))
 
@@ -197,7 +198,7 @@ def valid_halves(valid: pl.DataFrame) -> ValidHalves:
         raise CannotCalibrate(
             f"the {len(sessions)} sessions of the valid fold leave {stopping.height} rows to stop early by and "
             f"{calibration.height} to calibrate by, and a label's horizon apart 1 and {fewest} are needed; "
-            "move the dates in folds."
+            "change folds."
         )
     return ValidHalves(stopping=stopping, calibration=calibration)
 
@@ -235,6 +236,9 @@ def read_forecast(content: bytes, features: Sequence[str]) -> _StoredForecast:
         if not text.startswith("tree\n") or f"\nfeature_names={' '.join(features)}\n" not in text:
             raise MalformedForecast(f"trees.{name} are no LightGBM trees for {', '.join(features)}")
     return stored
+
+
+_read_once = lru_cache(maxsize=READ_AND_KEPT)(read_forecast)
 
 
 class _Stored(BaseModel):

@@ -17,6 +17,12 @@ from mlops_assets.lifecycle.spec import ModelSpec
 Figures = Mapping[str, float | None]
 """Metrics by name; None where there is nothing to measure."""
 
+READ_AND_KEPT = 32
+"""How many artifacts are kept read: those of four models in two environments that may have to answer next, each four.
+
+Reading one takes several times as long as asking it for a row.
+"""
+
 
 class Format(StrEnum):
     """How a model is stored: each of these is read without running anything that is in it."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import version
 
 import numpy as np
@@ -19,7 +20,7 @@ import polars as pl
 from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.fingerprint import Json
 from mlops_assets.lifecycle.kinds.allocation_states import States, borders_of
-from mlops_assets.lifecycle.kinds.kind import Figures, Fitted, Format
+from mlops_assets.lifecycle.kinds.kind import READ_AND_KEPT, Figures, Fitted, Format
 from mlops_assets.lifecycle.kinds.policy_artifact import StoredPolicy, policy_bytes, read_policy
 from mlops_assets.lifecycle.kinds.q_learning import learn
 from mlops_assets.lifecycle.learner import PolicyLearner
@@ -109,7 +110,7 @@ class Policy:
         )
 
     def predict(self, rows: pl.DataFrame, content: bytes, spec: ModelSpec) -> pl.DataFrame:
-        policy = read_policy(content, spec.features)
+        policy = _read_once(content, spec.features)
         decided = _replay(policy, rows)
         says = {state: _said(policy, state) for state in set(decided)}
         return pl.DataFrame(
@@ -135,6 +136,9 @@ class Policy:
     def check(self, said: pl.DataFrame) -> Mapping[str, int]:
         inside = pl.col("target_weight").is_between(0, 1).fill_null(value=False)
         return {"outside_0_to_1": said.filter(~inside).height}
+
+
+_read_once = lru_cache(maxsize=READ_AND_KEPT)(read_policy)
 
 
 def decisions_of(rows: pl.DataFrame, said: pl.DataFrame, learner: PolicyLearner) -> pl.DataFrame:

@@ -26,6 +26,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from mlops_assets.kernel.columns import Column
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.kernel.fingerprint import Json
 from mlops_assets.lifecycle import skops_file
-from mlops_assets.lifecycle.kinds.kind import Figures, Fitted, Format
+from mlops_assets.lifecycle.kinds.kind import READ_AND_KEPT, Figures, Fitted, Format
 from mlops_assets.lifecycle.learner import RegimeLearner
 from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.lifecycle.training.folds import matrix
@@ -161,7 +162,7 @@ class Regime:
         )
 
     def predict(self, rows: pl.DataFrame, content: bytes, spec: ModelSpec) -> pl.DataFrame:
-        stored = read_mixture(content, spec.features)
+        stored = _read_once(content, spec.features)
         names = _names(stored.means, spec)
         probability, density = posterior(stored.log_joint(matrix(rows, spec.features)))
         by_name = probability[:, [names.index(name) for name in REGIMES]]
@@ -269,6 +270,9 @@ def read_mixture(content: bytes, features: Sequence[str]) -> Mixture:
     if not (parts["weights_"] > 0).all() or not (np.diagonal(roots, axis1=1, axis2=2) > 0).all():
         raise skops_file.RefusedArtifact("the stored mixture has a component without weight or width; train it again.")
     return Mixture(weights=parts["weights_"], means=parts["means_"], roots=roots)
+
+
+_read_once = lru_cache(maxsize=READ_AND_KEPT)(read_mixture)
 
 
 def _best_of(initialisations: int, days: np.ndarray, *, parameters: Mapping[str, Any], seed: int) -> Any:  # noqa: ANN401 - scikit-learn's

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from mlops_assets.kernel.fingerprint import Json
+from mlops_assets.lifecycle.kinds.kind import READ_AND_KEPT
 from mlops_assets.lifecycle.learner import TreeParameters
 from mlops_assets.lifecycle.spec import fields_of
 from mlops_assets.lifecycle.training.folds import matrix
@@ -78,9 +79,12 @@ def values_of(text: str, rows: pl.DataFrame, features: Sequence[str]) -> np.ndar
     return np.asarray(_booster(text).predict(matrix(rows, features), num_threads=1), dtype=np.float64)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=3 * READ_AND_KEPT)
 def _booster(text: str):  # noqa: ANN202 - LightGBM's own
-    """Read the trees once: reading 400 of them takes thirteen times as long as asking them for a row."""
+    """Read the trees once: reading 400 of them takes thirteen times as long as asking them for a row.
+
+    A forecast is three sets of trees. Where fewer are kept than take turns, every question reads them again.
+    """
     import lightgbm
 
     return lightgbm.Booster(model_str=text)

@@ -108,7 +108,9 @@ class Aliases:
         champion = self._champion(head)
         wanted = None if champion is None else self._number(champion)
         was_deleted = champion is not None and wanted is None
-        if aliases.get(alias) == wanted and not was_deleted:
+        with self._database.read() as connection:
+            is_recorded = _last(connection, model, environment).number == wanted
+        if aliases.get(alias) == wanted and is_recorded and not was_deleted:
             return None
         if champion is not None and was_deleted:
             self._make_again(champion)
@@ -122,9 +124,9 @@ class Aliases:
         champion = self._champion(head)
         wanted = None if champion is None else self._number(champion)
         found = self._aliases().get(model, {}).get(alias)
-        if found == wanted:
-            return None
         last = _last(connection, model, environment)
+        if found == wanted == last.number:
+            return None
         lags = last.epoch < head.epoch and found == last.number
         correction = Correction(
             model=model,
@@ -132,10 +134,12 @@ class Aliases:
             epoch=head.epoch,
             found=found,
             wanted=wanted,
-            is_incident=was_deleted or not lags,
+            is_incident=found != wanted and (was_deleted or not lags),
             was_deleted=was_deleted,
         )
         self._record(connection, correction, champion, by=by)
+        if found == wanted:  # a process died between the alias and its entry; the next move must find the entry
+            return None
         self._write(model, alias, wanted)
         return correction
 

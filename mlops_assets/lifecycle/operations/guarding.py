@@ -98,14 +98,8 @@ class Guard:
     def _end(self, head: Serving, slot: Slot, reason: str, by: Principal, *, is_champion: bool) -> Outcome:
         self._alerts.raise_alert(_alert(head, slot, reason, is_champion=is_champion), by.name)
         try:
-            self._deployments.rollback(
-                head.model,
-                head.environment,
-                by=by,
-                reason=reason,
-                epoch=head.epoch,
-                is_of_champion=is_champion,
-            )
+            take_back = self._deployments.rollback if is_champion else self._deployments.stop
+            take_back(head.model, head.environment, by=by, reason=reason, epoch=head.epoch)
         except Conflict:
             if self._serving.now(head.model, head.environment).epoch != head.epoch:
                 return Outcome.SOMEBODY_WAS_FASTER

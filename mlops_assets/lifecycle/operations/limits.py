@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.lifecycle.deployment.record import Deployment
-from mlops_assets.lifecycle.spec import Limits
+from mlops_assets.lifecycle.plans import Limits
 
 FEWEST_REQUESTS_FOR_ERRORS = 20
 FEWEST_REQUESTS_FOR_P99 = 100
@@ -17,13 +17,13 @@ FEWEST_REQUESTS_FOR_P99 = 100
 
 
 class NoLimits(PlatformError):
-    """A deployment was approved without limits, as before there were any."""
+    """A deployment was approved without the limits that there are by now."""
 
     code: ClassVar[str] = "no_limits"
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__(
-            f"deployment {deployment.id[:12]} of {deployment.subject} has no limits in its plan. Request it again: "
+            f"the plan of deployment {deployment.id[:12]} of {deployment.subject} lacks limits. Request it again: "
             f"`mlops deployments request {deployment.model} --version {deployment.model_version}`."
         )
 
@@ -84,10 +84,10 @@ def limits_of(deployment: Deployment) -> Limits:
     """Return the limits that a deployment was approved with.
 
     Raises:
-        NoLimits: if it has none.
+        NoLimits: if it has none, or those of another time.
     """
-    declared: Mapping[str, Any] | None = deployment.plan.get("limits")
-    if not declared:
+    declared: Mapping[str, Any] = deployment.plan.get("limits") or {}
+    if declared.keys() != Limits.__dataclass_fields__.keys():
         raise NoLimits(deployment)
     return Limits(**declared)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from mlops_assets.kernel.errors import InvalidDeclaration
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.ledger.store import Ledger
 from mlops_assets.lifecycle.drift_events import DriftEvent, DriftEvents
@@ -22,8 +23,21 @@ _RAISED = ("drift_event.open", "drift_event.escalate")
 
 
 def retraining_definitions(spec: ModelSpec) -> dg.Definitions:
-    """Return a model's retraining schedule and the check that it is trained as often as declared."""
-    return dg.Definitions(schedules=[_schedule(spec)], asset_checks=[_check(spec)])
+    """Return a model's retraining schedule and the check that it is trained as often as declared.
+
+    Raises:
+        InvalidDeclaration: if `retraining.cron` names no time that comes.
+    """
+    try:
+        schedule = _schedule(spec)
+    except dg.DagsterInvalidDefinitionError as error:
+        raise InvalidDeclaration(
+            file=spec.declared_in,
+            field="retraining.cron",
+            problem=f"{spec.retraining.cron!r} names no time that comes",
+            remedy='Write minute, hour, day, month and weekday in UTC, like "0 6 2 1,4,7,10 *".',
+        ) from error
+    return dg.Definitions(schedules=[schedule], asset_checks=[_check(spec)])
 
 
 def retrain_after_drift_sensor(models: Mapping[str, ModelSpec]) -> dg.SensorDefinition:

@@ -141,9 +141,9 @@ class UnknownSymbol(PlatformError):
     code: ClassVar[str] = "unknown_symbol"
 
     def __init__(self, *, symbol: str, known: Sequence[str]) -> None:
-        near = near_misses(symbol, known)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"There are {len(known)} symbols in market/bars."
-        super().__init__(f"No symbol is called {symbol!r} in market/bars. {hint}")
+        near = near_misses(symbol.upper(), known)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"No symbol is called {symbol!r} among the {len(known)} of market/bars.{hint}")
 
 
 class AsOfInFuture(PlatformError):

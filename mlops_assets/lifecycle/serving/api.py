@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from mlops_assets.kernel.identity import Gate, Principal
+from mlops_assets.lifecycle.plans import Environment
 from mlops_assets.lifecycle.serving.answer import Answer, Prediction, Role, Value
 from mlops_assets.lifecycle.serving.service import PREDICT, PredictionService
-from mlops_assets.lifecycle.spec import Environment
 
 _AT = "2024-05-02T21:30:00Z"
 _SHA256 = "0f343b0931126a20f133d67c2b018a3b5e2c5f3f8b7b7a51f1a3a5d5a0b3f2c1"

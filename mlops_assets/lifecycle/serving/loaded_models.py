@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import polars as pl
 
+from mlops_assets.lifecycle.kinds.kind import READ_AND_KEPT
 from mlops_assets.lifecycle.kinds.known import kind_of
 from mlops_assets.lifecycle.registry import ModelVersion
 from mlops_assets.lifecycle.spec import ModelSpec
-
-KEPT = 12
-"""More than champion, challenger and the champion of before of four models."""
 
 _Key = tuple[str, int]
 
@@ -53,7 +51,7 @@ class LoadedModel:
 class LoadedModels:
     """Loads versions and keeps the last used. Safe to share between threads."""
 
-    def __init__(self, versions: Versions, *, kept: int = KEPT) -> None:
+    def __init__(self, versions: Versions, *, kept: int = READ_AND_KEPT) -> None:
         self._versions, self._kept = versions, kept
         self._loaded: OrderedDict[_Key, LoadedModel] = OrderedDict()
         self._loading: dict[_Key, threading.Lock] = {}
@@ -71,11 +69,6 @@ class LoadedModels:
             return found
         with self._lock_of(key):
             return self._find(key) or self._load(key)
-
-    def warm(self, model: str, versions: Iterable[int]) -> None:
-        """Load versions ahead of their use; see `get`."""
-        for version in versions:
-            self.get(model, version)
 
     def _find(self, key: _Key) -> LoadedModel | None:
         with self._lock:

@@ -111,8 +111,10 @@ class RequestRecorder:
 
     def _minute(self, deployment_id: str) -> _Counted:
         self._begin()
-        minute = self._clock.now().replace(second=0, microsecond=0)
-        return self._counted.setdefault((deployment_id, minute), _Counted())
+        key = (deployment_id, self._clock.now().replace(second=0, microsecond=0))
+        if key not in self._counted:
+            self._counted[key] = _Counted()
+        return self._counted[key]
 
     def _begin(self) -> None:
         """Start writing in the background with the first request: a process that predicts nothing has no thread."""

@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, get_args
@@ -22,11 +22,11 @@ from mlops_assets.kernel.errors import NotFound, UnknownReference, near_misses
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.lifecycle.deployment.serving_moves import Mode, Move, Serving, Slot
 from mlops_assets.lifecycle.operations.slices import who_answers
+from mlops_assets.lifecycle.plans import Environment
 from mlops_assets.lifecycle.serving.answer import (
     Answer,
     AsOfInFuture,
     FeatureValue,
-    FeatureVersionMismatch,
     NoChampion,
     Prediction,
     Role,
@@ -36,7 +36,7 @@ from mlops_assets.lifecycle.serving.answer import (
 from mlops_assets.lifecycle.serving.loaded_models import LoadedModel, LoadedModels
 from mlops_assets.lifecycle.serving.request_recorder import RequestRecorder
 from mlops_assets.lifecycle.serving.served_features import Served, ServedFeatures
-from mlops_assets.lifecycle.spec import Environment, ModelSpec
+from mlops_assets.lifecycle.spec import ModelSpec
 
 PREDICT = "model.predict"
 CHAMPIONS_KEPT_WARM = 2
@@ -53,6 +53,8 @@ class ServingLog(Protocol):
     """Who serves, and every move that led there."""
 
     def now(self, model: str, environment: str) -> Serving: ...
+
+    def heads(self) -> list[Serving]: ...
 
     def history(self, model: str, environment: str) -> list[Move]: ...
 
@@ -128,10 +130,11 @@ class PredictionService:
         if serving.champion is None:
             raise NoChampion(model=model, environment=serving.environment)
         question = self._question(symbol, as_of, held_weight)
-        answers = tuple(self._answer(serving.model, one, question) for one in _asked(serving, symbol))
+        shared = self._timer() - began
+        timed = [self._timed_answer(model, one, question) for one in _asked(serving, symbol)]
         seconds = self._timer() - began
-        for one in answers:
-            self._recorder.answered(one.deployment_id, seconds)
+        for one, own in timed:
+            self._recorder.answered(one.deployment_id, shared + own)
         self._ask_shadow(serving, question)
         self._warm_once(serving)
         return Prediction(
@@ -140,14 +143,29 @@ class PredictionService:
             epoch=serving.epoch,
             symbol=symbol,
             as_of=question.as_of,
-            answers=answers,
+            answers=tuple(one for one, _ in timed),
             latency_ms=seconds * _MS,
         )
 
-    def warm(self, serving: Serving) -> None:
-        """Load whoever may have to answer next: champion, challenger and the champions of before."""
-        log = self._serving.history(serving.model, serving.environment)
-        self._loaded.warm(serving.model, _may_answer_next(serving, log))
+    def warm(self, model: str, environment: str | None = None) -> None:
+        """Make ready whoever may have to answer next: champion, challenger and the champions of before.
+
+        Each is loaded and asked a made-up row, so that no question waits for imports and parsing. Who fails at it is
+        passed over: a real question finds it out, and there it is counted.
+
+        Raises:
+            NotFound: if no such model is declared; UnknownReference if there is no such environment.
+        """
+        serving = self._serving.now(model, self._environment(model, environment))
+        wait(self._begin_to_warm(serving))
+
+    def warm_all(self) -> None:
+        """Begin to make ready whoever serves anywhere, beside the answers: nobody waits for it, or fails by it."""
+        self._beside.submit(lambda: [self._warm_once(one) for one in self._serving.heads()])
+
+    def flush(self) -> None:
+        """Write what was counted so far."""
+        self._recorder.flush()
 
     def close(self) -> None:
         """Wait for what runs beside the answers, and write what was counted."""
@@ -172,8 +190,16 @@ class PredictionService:
             raise WrongQuestion(f"held_weight: {held_weight} is no share of the equity; give 0 to 1.")
         return _Question(symbol=symbol, as_of=at, held_weight=held_weight)
 
+    def _timed_answer(self, model: str, asked: _Asked, question: _Question) -> tuple[Answer, float]:
+        """Let one version answer, and say how many seconds it took: a slow canary makes no champion slow."""
+        began = self._timer()
+        return self._answer(model, asked, question), self._timer() - began
+
     def _answer(self, model: str, asked: _Asked, question: _Question) -> Answer:
-        """Let one version answer. What fails is counted, as an error where the version itself is at fault."""
+        """Let one version answer. What fails is counted, as an error where the version itself is at fault.
+
+        Features that are missing, old or served in another version are no error of it: a rollback would not mend them.
+        """
         deployment_id = asked.slot.deployment_id
         try:
             loaded = self._loaded.get(model, asked.slot.version)
@@ -183,9 +209,6 @@ class PredictionService:
         try:
             _check_held_weight(loaded, question)
             found = self._features.read(loaded, question.symbol, question.as_of)
-        except FeatureVersionMismatch:
-            self._recorder.failed(deployment_id)
-            raise
         except Exception:
             self._recorder.refused(deployment_id)
             raise
@@ -204,9 +227,9 @@ class PredictionService:
 
         def ask() -> None:
             try:
-                began = self._timer()
-                self._answer(serving.model, _Asked(slot=shadow, role="challenger", share=0.0), question)
-                self._recorder.answered(shadow.deployment_id, self._timer() - began)
+                asked = _Asked(slot=shadow, role="challenger", share=0.0)
+                _, seconds = self._timed_answer(serving.model, asked, question)
+                self._recorder.answered(shadow.deployment_id, seconds)
             finally:
                 self._may_wait.release()
 
@@ -217,7 +240,21 @@ class PredictionService:
         where = (serving.model, serving.environment)
         if self._warmed.get(where) != serving.epoch:
             self._warmed[where] = serving.epoch
-            self._beside.submit(self.warm, serving)
+            self._beside.submit(self._begin_to_warm, serving)
+
+    def _begin_to_warm(self, serving: Serving) -> list[Future[None]]:
+        """Make each version ready apart: one that can't be loaded keeps none of the others from being ready."""
+        self._warmed[serving.model, serving.environment] = serving.epoch
+        log = self._serving.history(serving.model, serving.environment)
+        return [self._beside.submit(self._rehearse, serving.model, one) for one in _may_answer_next(serving, log)]
+
+    def _rehearse(self, model: str, version: int) -> None:
+        loaded, now = self._loaded.get(model, version), self._clock.now()
+        features = tuple(
+            FeatureValue(view=one.view, column=one.column, value=0.0, event_at=now, known_at=now)
+            for one in loaded.spec.training_set.features
+        )
+        loaded.score(_row(loaded, features, _Question(symbol="", as_of=now, held_weight=None)))
 
 
 def _asked(serving: Serving, symbol: str) -> list[_Asked]:

@@ -5,7 +5,7 @@ into `tracked_run` creates, and all others find. A process killed in between is 
 key among MLflow's tags before it creates. Every opening after the first is another attempt of the same run.
 
 What is written into a run is in `tracked_run.py`; who closes what a killed process left open, in
-`tracking_automation.py`.
+`automation.py`.
 """
 
 from __future__ import annotations

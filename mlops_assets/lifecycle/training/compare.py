@@ -48,22 +48,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judged:
-    """A version on its own test fold: rows by date and symbol, what it said of them, and the loss of each."""
+    """A version and the rows of its own test fold. `say` is asked of the rows that all versions share, and of no other.
+
+    So a policy's replay begins on the first shared day with nothing held, whenever its own fold begins.
+    """
 
     version: int
     spec: ModelSpec
     rows: pl.DataFrame
-    said: pl.DataFrame
-
-    def losses(self) -> np.ndarray:
-        return self.kind.losses(self.rows, self.said, self.spec)
-
-    def scores(self) -> Figures:
-        return self.kind.scores(self.rows, self.said, self.spec)
-
-    @property
-    def kind(self) -> KindOfModel:
-        return kind_of(self.spec.kind)
+    say: Callable[[pl.DataFrame], pl.DataFrame]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,26 +135,27 @@ def compare(judged: Sequence[Judged], *, progress: Callable[[str], None] = lambd
             f"No row lies in the test fold of every version of {judged[0].spec.name} ({spans}), so that one would be "
             "judged on what it learned from. Compare versions whose test folds overlap."
         )
-    reference, *others = (_Shared.of(one, shared) for one in judged)
-    everyone = [reference, *others]
-    progress(f"scoring {len(everyone)} versions on {shared.height} rows")
-    scores = {one.judged.version: one.judged.scores() for one in everyone}
-    names = [name for name in scores[reference.judged.version] if name != "rows"]
-    loss = reference.judged.kind.loss_name
-    seed = reference.judged.spec.seed
-    resampled = {one.judged.version: _resampled_scores(one.judged, seed, progress) for one in everyone}
+    everyone = list[_Answered]()
+    for one in judged:
+        progress(f"asking version {one.version} of {shared.height} rows")
+        everyone.append(_Answered.of(one, shared))
+    reference, *others = everyone
+    scores = {one.version: one.scores() for one in everyone}
+    names = [name for name in scores[reference.version] if name != "rows"]
+    loss = reference.kind.loss_name
+    resampled = {one.version: _resampled_scores(one, reference.spec.seed, progress) for one in everyone}
     differences = [
         difference
         for other in others
         for difference in (
             _loss_difference(reference, other),
-            *_score_differences(reference.judged.version, other.judged.version, scores, resampled, skip=loss),
+            *_score_differences(reference.version, other.version, scores, resampled, skip=loss),
         )
     ]
     dates = shared.get_column("date")
     return Comparison(
-        model=reference.judged.spec.name,
-        versions=[one.judged.version for one in everyone],
+        model=reference.spec.name,
+        versions=[one.version for one in everyone],
         loss=loss,
         rows=shared.height,
         first=str(dates.min()),
@@ -184,33 +178,43 @@ def shared_rows(tables: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, int]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Shared:
-    """A version on the shared rows alone. Losses are those of its whole test fold: a policy's depend on the path."""
+class _Answered:
+    """What a version said of rows, by date and symbol."""
 
-    judged: Judged
-    losses: np.ndarray
+    version: int
+    spec: ModelSpec
+    rows: pl.DataFrame
+    said: pl.DataFrame
 
     @classmethod
-    def of(cls, one: Judged, keys: pl.DataFrame) -> _Shared:
-        numbered = one.rows.select(KEYS).with_row_index("row")
-        chosen = keys.join(numbered, on=KEYS, how="left", maintain_order="left").get_column("row")
-        rows, said = one.rows[chosen], one.said[chosen]
-        on_shared = Judged(version=one.version, spec=one.spec, rows=rows, said=said)
-        return cls(judged=on_shared, losses=one.losses()[chosen.to_numpy()])
+    def of(cls, one: Judged, keys: pl.DataFrame) -> _Answered:
+        rows = keys.join(one.rows, on=KEYS, how="left", maintain_order="left")
+        return cls(version=one.version, spec=one.spec, rows=rows, said=one.say(rows))
+
+    def losses(self) -> np.ndarray:
+        return self.kind.losses(self.rows, self.said, self.spec)
+
+    def scores(self) -> Figures:
+        return self.kind.scores(self.rows, self.said, self.spec)
+
+    @property
+    def kind(self) -> KindOfModel:
+        return kind_of(self.spec.kind)
 
 
-def _loss_difference(reference: _Shared, other: _Shared) -> Difference:
-    spec, dates = reference.judged.spec, reference.judged.rows.get_column("date")
-    if not (np.isfinite(reference.losses) & np.isfinite(other.losses)).any():
+def _loss_difference(reference: _Answered, other: _Answered) -> Difference:
+    spec, dates = reference.spec, reference.rows.get_column("date")
+    before, now = reference.losses(), other.losses()
+    if not (np.isfinite(before) & np.isfinite(now)).any():
         raise NotComparable(
-            f"Versions {reference.judged.version} and {other.judged.version} of {spec.name} are never judged on the "
-            "same day: their test folds begin on different days. Compare versions whose test folds begin together."
+            f"Versions {reference.version} and {other.version} of {spec.name} share {dates.n_unique()} sessions, too "
+            "few for one decision to be judged. Compare versions whose test folds overlap for longer."
         )
-    gain = gain_over("", dates, other.losses, reference.losses, seed=spec.seed)
+    gain = gain_over("", dates, now, before, seed=spec.seed)
     verdict = Verdict.BETTER if gain.low > 0 else Verdict.WORSE if gain.high < 0 else Verdict.NOT_TOLD_APART
     return Difference(
-        version=other.judged.version,
-        metric=other.judged.kind.loss_name,
+        version=other.version,
+        metric=other.kind.loss_name,
         estimate=-gain.estimate,
         low=-gain.high,
         high=-gain.low,
@@ -243,7 +247,7 @@ def _score_differences(
     return found
 
 
-def _resampled_scores(one: Judged, seed: int, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
+def _resampled_scores(one: _Answered, seed: int, progress: Callable[[str], None]) -> dict[str, np.ndarray]:
     """Return every score on each resample of days; the seed and the days are the same for every version.
 
     A day that is drawn twice counts as two days: each drawn day gets a date of its own, in the order of the draw.
@@ -259,7 +263,7 @@ def _resampled_scores(one: Judged, seed: int, progress: Callable[[str], None]) -
         chosen = np.concatenate(parts)
         dates = first + np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         drawn = one.rows[chosen].with_columns(pl.Series("date", dates))
-        found.append(Judged(version=one.version, spec=one.spec, rows=drawn, said=one.said[chosen]).scores())
+        found.append(_Answered(version=one.version, spec=one.spec, rows=drawn, said=one.said[chosen]).scores())
     return {
         name: np.array([np.nan if (value := figures[name]) is None else value for figures in found])
         for name in found[0]

@@ -50,7 +50,7 @@ def fold_rows(table: pa.Table, features: Sequence[str], fold: Fold) -> pl.DataFr
     if rows.is_empty():
         raise EmptyFold(
             f"the {fold} fold has no row with a label and all of {', '.join(features)}; "
-            "move the dates in folds, or materialise the training set over a longer history."
+            "change folds, or materialise the training set over a longer history."
         )
     return rows
 
@@ -86,7 +86,7 @@ def gap_between(parts: dict[str, pl.DataFrame], earlier: str, later: str, sessio
     learned = parts[earlier].get_column("label_known_at").drop_nulls().sort()
     rows = parts[later].sort("event_at")
     if learned.is_empty() or rows.is_empty():
-        raise EmptyFold(f"the {earlier} or the {later} fold is empty; move the dates in folds.")
+        raise EmptyFold(f"the {earlier} or the {later} fold is empty; change folds.")
     last_label, first = learned[-1], rows.row(0, named=True)
     known_on = last_label.date()
     between = sessions.filter((sessions > known_on) & (sessions < first["date"]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -120,6 +121,17 @@ def stored_training_set(version: ModelVersion, snapshots: SnapshotStore) -> Snap
         name=f"{dataset} {version.training_set_fingerprint}",
         remedy="No snapshot has that fingerprint; restore the database and the snapshots from a backup of its time.",
     )
+
+
+def learned_until(version: ModelVersion, snapshots: SnapshotStore) -> date:
+    """Return where the train fold of a version ends: folds that move on have stood still since it was trained.
+
+    Raises:
+        NotFound: if its training set is gone.
+        NotReproducible: if it keeps no declaration.
+    """
+    sessions = snapshots.frame(stored_training_set(version, snapshots), ["date"])["date"].unique().sort().to_list()
+    return declared_by(version).training_set.folds.resolved(sessions).train_until
 
 
 def declared_by(version: ModelVersion) -> ModelSpec:

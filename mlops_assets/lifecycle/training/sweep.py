@@ -20,7 +20,8 @@ from mlops_assets.features.spec import Fold
 from mlops_assets.kernel.errors import PlatformError
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.lifecycle.kinds.known import kind_of
-from mlops_assets.lifecycle.spec import ModelSpec, Range, Search
+from mlops_assets.lifecycle.plans import Range, Search
+from mlops_assets.lifecycle.spec import ModelSpec, fields_of
 from mlops_assets.lifecycle.tracking.tracking import FAILURE_TAG, RunKey, Tracking
 from mlops_assets.lifecycle.training.folds import fold_rows
 from mlops_assets.lifecycle.training.trials import Trial, TrialLedger, TrialState, Values, best_of
@@ -95,7 +96,8 @@ def sweep_of(spec: ModelSpec, training_set: Snapshot) -> Sweep:
     if spec.search is None:
         raise NothingToSearch(
             f"{spec.declared_in}: field 'search': {spec.name} declares nothing to search. Add a block like "
-            "`search: {trials: 20, space: {learning_rate: {low: 0.01, high: 0.1, log: true}}}`."
+            f"`search: {{trials: 20, space: {{NAME: {{low: 0.01, high: 0.1, log: true}}}}}}`, where NAME is one of "
+            f"{', '.join(fields_of(spec.learner.params))}."
         )
     return Sweep(spec=spec, search=spec.search, training_set=training_set)
 

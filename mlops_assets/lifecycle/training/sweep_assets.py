@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from mlops_assets.features.freezing import newest_of
 from mlops_assets.kernel.fingerprint import fingerprint
 from mlops_assets.kernel.identity import Principal
 from mlops_assets.lifecycle.kinds.known import kind_of
@@ -60,7 +61,7 @@ def _sweep(spec: ModelSpec) -> dg.AssetsDefinition:
         trials: dg.ResourceParam[TrialLedger],
         actor: dg.ResourceParam[Principal],
     ) -> dg.MaterializeResult:
-        source = snapshots.head(spec.training_set.dataset)
+        source = newest_of(spec.training_set, snapshots)
         tags = run_tags(
             context,
             tracking,

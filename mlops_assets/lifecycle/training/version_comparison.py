@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from mlops_assets.features.spec import Fold
 from mlops_assets.kernel.errors import NotFound
@@ -35,11 +36,11 @@ def compare_versions(
     require_same_question(specs)
     judged = list[Judged]()
     for one in chosen:
-        progress(f"asking version {one.version}")
+        progress(f"reading the test fold of version {one.version}")
         spec = specs[one.version]
         rows = fold_rows(snapshots.read(stored_training_set(one, snapshots)), spec.features, Fold.TEST)
-        said = kind_of(spec.kind).predict(rows, models.load(one), spec)
-        judged.append(Judged(version=one.version, spec=spec, rows=rows, said=said))
+        say = partial(kind_of(spec.kind).predict, content=models.load(one), spec=spec)
+        judged.append(Judged(version=one.version, spec=spec, rows=rows, say=say))
     return compare(judged, progress=progress)
 
 

@@ -76,25 +76,26 @@ def splits(table: pa.Table, spec: ModelSpec) -> Iterator[Split]:
     sessions = rows.get_column("date").unique().sort().to_list()
     declared, embargo = spec.walk_forward, spec.training_set.folds.embargo_sessions
     first_period = len(sessions) - declared.windows * declared.window_sessions
-    if first_period <= embargo + 1:
-        raise EmptyFold(
-            f"{declared.windows} periods of {declared.window_sessions} sessions leave nothing to learn from in "
-            f"{len(sessions)} sessions of {spec.training_set.name}; lower walk_forward, or ingest a longer history."
-        )
-    for start in range(first_period, len(sessions), declared.window_sessions):
+    for start in range(max(first_period, 0), len(sessions), declared.window_sessions):
         days = sessions[start : start + declared.window_sessions]
         test = rows.filter(pl.col("date").is_between(days[0], days[-1]))
         before = _known_before(rows, sessions, start, embargo)
         seen = before.get_column("date").unique().sort().to_list()
         border = int(len(seen) * (1 - VALID_SHARE))
-        valid = before.filter(pl.col("date") >= seen[border])
-        yield Split(train=_known_before(before, seen, border, embargo), valid=valid, test=test)
+        train = _known_before(before, seen, border, embargo)
+        if train.is_empty():
+            raise EmptyFold(
+                f"{declared.windows} periods of {declared.window_sessions} sessions leave nothing to learn from in "
+                f"{len(sessions)} sessions of {spec.training_set.name}; lower walk_forward, or ingest a longer history."
+            )
+        yield Split(train=train, valid=before.filter(pl.col("date") >= seen[border]), test=test)
 
 
 def _known_before(rows: pl.DataFrame, sessions: Sequence[date], start: int, embargo: int) -> pl.DataFrame:
     """Return the rows whose label was known more than `embargo` sessions before session number `start`."""
-    last_day = sessions[max(start - embargo - 1, 0)]
-    return rows.filter(pl.col("label_known_at").dt.date() <= last_day)
+    if start <= embargo:
+        return rows.clear()
+    return rows.filter(pl.col("label_known_at").dt.date() <= sessions[start - embargo - 1])
 
 
 def _judged(split: Split, spec: ModelSpec, sessions: pl.Series) -> Period:

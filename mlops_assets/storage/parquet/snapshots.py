@@ -86,6 +86,7 @@ class SnapshotStore:
     def __init__(self, root: Path, database: Database, journal: Journal, clock: Clock) -> None:
         self.root = root
         self._database, self._journal, self._clock = database, journal, clock
+        self._heads: dict[str, Snapshot] = {}
 
     def publish(
         self,
@@ -123,9 +124,19 @@ class SnapshotStore:
         return sweep_orphans(self.root / dataset, lambda: self._referenced(dataset))
 
     def find_head(self, dataset: str) -> Snapshot | None:
-        """Return the version readers get, or None if nothing was published."""
+        """Return the version readers get, or None if nothing was published.
+
+        Which one it is is asked each time; what it holds never changes, so it is loaded once.
+        """
         with self._database.read() as connection:
-            return _head(connection, dataset)
+            identity = connection.execute(_HEAD_IDENTITY, {"dataset": dataset}).one_or_none()
+            known = self._heads.get(dataset)
+            if known is not None and identity == (known.version, known.fingerprint, known.ledger_seq):
+                return known
+            found = _head(connection, dataset)
+        if found is not None:
+            self._heads[dataset] = found
+        return found
 
     def head(self, dataset: str) -> Snapshot:
         """Return the version readers get.
@@ -377,6 +388,13 @@ def _file_row(dataset: str, version: int, position: int, file: SnapshotFile) -> 
         "first_at": file.first_at,
         "last_at": file.last_at,
     }
+
+
+_HEAD_IDENTITY = (
+    sa.select(snapshot.c.version, snapshot.c.fingerprint, snapshot.c.ledger_seq)
+    .join(dataset_head, (dataset_head.c.dataset == snapshot.c.dataset) & (dataset_head.c.version == snapshot.c.version))
+    .where(dataset_head.c.dataset == sa.bindparam("dataset"))
+)
 
 
 def _head(connection: sa.Connection, dataset: str) -> Snapshot | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mlops_assets.governance.approvals import DutiesNotApart, UnusableNote
-from mlops_assets.kernel.errors import Forbidden, UnknownReference
+from mlops_assets.kernel.errors import Conflict, Forbidden, UnknownReference
 from mlops_assets.kernel.identity import Principal, Role
 from mlops_assets.lifecycle.deployment.attestations import Attestation, Attestations
 from mlops_assets.lifecycle.registry import ModelVersion
@@ -34,7 +34,9 @@ def attest(kept: Attestations, version: ModelVersion, by: Principal, statement: 
 def test_a_word_is_kept_once_with_its_ledger_entry(floor: Floor, kept: Attestations, version: ModelVersion):
     made = attest(kept, version, replace(floor.ana, credential="token:1"))
     assert (made.principal, made.at, made.credential) == ("ana", NOW, "token:1")
-    assert attest(kept, version, floor.ana, "something else") == made
+    assert attest(kept, version, floor.ana, " tried it ") == made
+    with pytest.raises(Conflict, match=r"ana attested independent_validation .* already: 'tried it'"):
+        attest(kept, version, floor.ana, "something else")
     other = attest(kept, version, floor.quin)
     assert kept.of(version) == [made, other]
     (entry, _) = floor.ledger.entries(action="attestation.add")

@@ -253,6 +253,18 @@ def test_a_version_that_is_not_the_registered_one_is_not_promoted(floor: Floor):
     assert floor.now().epoch == 0
 
 
+def test_a_plan_that_was_changed_in_the_database_is_not_promoted(floor: Floor):
+    """The guards let a request begin anew with another plan; the approval is of the one that people read."""
+    one = floor.approved()
+    with floor.database.begin() as connection:
+        for state in ("registered", "evidence_complete", "in_review", "approved"):
+            values = {"state": state, "plan": {**one.plan, "limits": {"max_error_rate": 0.9}}}
+            connection.execute(deployment.update().where(deployment.c.id == one.id).values(values))
+    with pytest.raises(IntegrityViolation, match="plan of deployment"):
+        floor.promote(one)
+    assert floor.now().epoch == 0
+
+
 def test_a_deployment_is_found_by_the_beginning_of_its_id(floor: Floor):
     one, other = floor.ask(1).deployment, floor.ask(2).deployment
     assert floor.deployments.find(one.id[:12]) == floor.deployments.get(one.id)

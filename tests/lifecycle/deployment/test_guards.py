@@ -22,6 +22,7 @@ MOVE = (
     "(:model, :environment, :epoch, 'champion', :id, :champion, :version, :challenger, :challenger_version, :mode, "
     "'2026-01-05 12:00:00', 'eve', '', :seq)"
 )
+WORD = f"INSERT INTO attestation VALUES ('m', 1, 'i', 'ana', '{'0' * 64}', 's', '', '2026-01-05 12:00:00', {{seq}})"
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,13 @@ def of(floor: Floor, number: int) -> Deployment:
 
 def move(floor: Floor, champion: Deployment | None, challenger: Deployment | None = None, **changes: object) -> None:
     """Write a move with a ledger entry of its own, as somebody could who knows the tables."""
+    asked = champion or challenger
+    subject = "deployments/x@1/staging" if asked is None else asked.subject
     values: dict[str, object] = {
         "model": MODEL,
         "environment": STAGING,
         "epoch": floor.now().epoch + 1,
-        "id": "0" * 64 if champion is None else champion.id,
+        "id": "0" * 64 if asked is None else asked.id,
         "champion": None if champion is None else champion.id,
         "version": None if champion is None else champion.model_version,
         "challenger": None if challenger is None else challenger.id,
@@ -71,8 +74,9 @@ def move(floor: Floor, champion: Deployment | None, challenger: Deployment | Non
         "mode": None if challenger is None else "shadow",
     }
     with floor.database.begin() as connection:
-        entry = Change(actor="eve", action="deployment.promote", subject="deployments/x@1/staging")
-        values["seq"] = floor.ledger.append(connection, entry)
+        if "seq" not in changes:
+            entry = Change(actor="eve", action="deployment.promote", subject=subject)
+            values["seq"] = floor.ledger.append(connection, entry)
         connection.execute(sa.text(MOVE), {**values, **changes})
 
 
@@ -81,8 +85,8 @@ def test_a_move_that_does_not_follow_or_is_not_whole_is_refused(guarded: Floor):
     attempts = [
         ("follows the last one", lambda: move(guarded, one, epoch=before.epoch)),
         ("follows the last one", lambda: move(guarded, one, epoch=before.epoch + 2)),
-        ("a deployment and a version", lambda: move(guarded, one, version=None)),
-        ("a version and a mode", lambda: move(guarded, one, three, mode=None)),
+        ("a deployment and a version|served before", lambda: move(guarded, one, version=None)),
+        ("a version and a mode|becomes challenger", lambda: move(guarded, one, three, mode=None)),
         ("beside a champion", lambda: move(guarded, None, three)),
         ("with its ledger entry", lambda: move(guarded, three, seq=1)),
     ]
@@ -106,6 +110,68 @@ def test_what_is_not_approved_does_not_serve(guarded: Floor):
         with pytest.raises(sa.exc.IntegrityError, match=words):
             attempt()
     assert guarded.now() == before
+
+
+def test_who_serves_goes_on_as_the_version_that_was_approved(guarded: Floor):
+    one, before = of(guarded, 1), guarded.now()
+    with pytest.raises(sa.exc.IntegrityError, match="only what is approved, or served before"):
+        move(guarded, one, version=2)
+    assert guarded.now() == before
+
+
+def test_what_was_superseded_without_having_served_does_not_serve(guarded: Floor):
+    three, before = of(guarded, 3), guarded.now()
+    with guarded.database.begin() as connection:
+        connection.execute(sa.text("UPDATE deployment SET state = 'superseded' WHERE model_version = 3"))
+    with pytest.raises(sa.exc.IntegrityError, match="only what is approved, or served before"):
+        move(guarded, three)
+    assert guarded.now() == before
+
+
+def test_a_move_has_a_ledger_entry_of_its_own_that_says_so(guarded: Floor):
+    """The newest entry may be of a move already, of another deployment, or of something that moves nobody."""
+    floor, three = guarded, guarded.approved(3)
+    floor.promote(three)
+    last = max(one.seq for one in floor.ledger.entries(action="deployment.*"))
+    before = floor.now()
+    with pytest.raises(sa.exc.IntegrityError, match="with its ledger entry"):
+        move(floor, None, seq=last, id=three.id)
+    for action, subject in (("deployment.promote", of(floor, 1).subject), ("deployment.gather", three.subject)):
+        with floor.database.begin() as connection:
+            seq = floor.ledger.append(connection, Change(actor="ben", action=action, subject=subject))
+        with pytest.raises(sa.exc.IntegrityError, match="with its ledger entry"):
+            move(floor, None, seq=seq, id=three.id)
+    assert floor.now() == before
+
+
+@pytest.mark.parametrize("change", ["plan = '{}'", "checklist = '[]'", "tier = 3", "evidence_fingerprint = 'x'"])
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_was_approved_or_waits_for_it_is_not_changed(guarded: Floor, number: int, change: str):
+    with pytest.raises(sa.exc.IntegrityError, match="asked anew"), guarded.database.begin() as connection:
+        connection.execute(sa.text(f"UPDATE deployment SET {change} WHERE model_version = {number}"))
+
+
+@pytest.mark.parametrize("change", ["metadata = '{\"declaration\": 1}'", "metrics = '{\"auc\": 1}'", "version = 9"])
+def test_what_a_version_learned_and_how_it_answers_never_changes(guarded: Floor, change: str):
+    with pytest.raises(sa.exc.IntegrityError, match="what a version is"), guarded.database.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE model_version SET {change} WHERE version = 1")
+
+
+@pytest.mark.parametrize(
+    ("actor", "action", "subject"),
+    [
+        ("eve", "attestation.add", "models/m@1"),
+        ("ana", "approval.draft", "models/m@1"),
+        ("ana", "attestation.add", "models/m@2"),
+    ],
+)
+def test_a_word_is_kept_with_the_ledger_entry_of_who_gave_it(guarded: Floor, actor: str, action: str, subject: str):
+    with (
+        pytest.raises(sa.exc.IntegrityError, match="with its ledger entry"),
+        guarded.database.begin() as connection,
+    ):
+        seq = guarded.ledger.append(connection, Change(actor=actor, action=action, subject=subject))
+        connection.execute(sa.text(WORD.format(seq=seq)))
 
 
 def test_an_approval_that_was_taken_back_lets_nothing_serve(guarded: Floor):
@@ -148,14 +214,14 @@ def test_an_approved_deployment_is_not_called_champion_past_the_log(guarded: Flo
         "DELETE FROM serving_move",
         "DELETE FROM deployment",
         "UPDATE attestation SET statement = 'x'",
+        "DELETE FROM model_version",
     ],
 )
 def test_what_happened_is_neither_changed_nor_deleted(guarded: Floor, statement: str):
     with guarded.database.begin() as connection:
-        entry = Change(actor="ana", action="attestation.add", subject="models/x@1")
+        entry = Change(actor="ana", action="attestation.add", subject="models/m@1")
         seq = guarded.ledger.append(connection, entry)
-        words = f"('m', 1, 'i', 'ana', '{'0' * 64}', 's', '', '2026-01-05 12:00:00', {seq})"
-        connection.execute(sa.text(f"INSERT INTO attestation VALUES {words}"))
+        connection.execute(sa.text(WORD.format(seq=seq)))
     with pytest.raises(sa.exc.IntegrityError, match="never changed or deleted"), guarded.database.begin() as connection:
         connection.execute(sa.text(statement))
 

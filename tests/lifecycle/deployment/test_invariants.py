@@ -29,8 +29,8 @@ ASKED = st.one_of(
     st.tuples(st.just("move_evidence"), NUMBERS),
     st.tuples(st.just("lose_evidence"), NUMBERS),
     st.tuples(st.just("promote"), st.sampled_from([State.SHADOW, State.CANARY, State.CHAMPION])),
-    st.tuples(st.just("roll_back"), st.booleans()),
-    st.tuples(st.just("roll_back"), st.booleans()),
+    st.tuples(st.just("roll_back"), st.none()),
+    st.tuples(st.just("stop"), st.none()),
     st.tuples(st.sampled_from(["retire", "revoke", "reject", "follow", "outlive"]), st.none()),
 )
 
@@ -61,19 +61,31 @@ class Crowd:
         for one in self.floor.deployments.list():
             self._try(lambda one=one: self.floor.promote(one, to))
 
-    def roll_back(self, is_of_champion: bool) -> None:
+    def stop(self, _: None) -> None:
+        before = self.floor.now()
+        assert self._try(self.floor.stop) is (before.challenger is not None)
+        assert (self.floor.now().champion, self.floor.now().challenger) == (before.champion, None)
+
+    def roll_back(self, _: None) -> None:
         before = self.floor.now()
         ended = {one.id for one in self.floor.deployments.list() if one.state in ENDED}
+        log = self.floor.serving.history(MODEL, STAGING)
+        failed_at = {
+            log[number - 1].after.champion.version: number
+            for number, move in enumerate(log)
+            if move.action in (Action.ROLL_BACK, Action.RETIRE)
+        }
         earlier = [
             champion
-            for move in self.floor.serving.history(MODEL, STAGING)
-            if (champion := move.after.champion) not in (None, before.champion) and champion.deployment_id not in ended
+            for number, move in enumerate(log)
+            if (champion := move.after.champion) is not None
+            and champion.deployment_id not in ended
+            and champion.version != (before.champion and before.champion.version)
+            and number >= failed_at.get(champion.version, 0)
         ]
-        done = self._try(lambda: self.floor.rollback(is_of_champion=is_of_champion))
+        done = self._try(self.floor.rollback)
         if not done:
             assert before.champion is None or not earlier
-        elif before.challenger is not None and not is_of_champion:
-            assert (self.floor.now().champion, self.floor.now().challenger) == (before.champion, None)
         else:
             assert self.floor.now().champion == earlier[-1]
             assert self.floor.now().challenger == before.challenger

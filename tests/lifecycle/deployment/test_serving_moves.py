@@ -12,6 +12,7 @@ from mlops_assets.governance.automation import overdue_alert
 from mlops_assets.governance.spec import Verdict
 from mlops_assets.governance.transitions import State as ApprovalState
 from mlops_assets.kernel.errors import Conflict, Forbidden, PlatformError
+from mlops_assets.lifecycle.deployment.evidence import Gathered
 from mlops_assets.lifecycle.deployment.serving_moves import Mode, Serving, Slot
 from mlops_assets.lifecycle.deployment.states import State
 from tests.governance.worlds import NOW
@@ -97,6 +98,45 @@ def test_a_step_is_not_left_early_nor_while_a_limit_is_passed(floor: Floor):
     floor.promote(second, State.CANARY)
     with pytest.raises(Conflict, match="5 of 10 planned"):
         floor.promote(second)
+
+
+@pytest.mark.parametrize("epoch", [None, 2])
+def test_a_step_that_somebody_else_begins_meanwhile_is_not_left_at_once(floor: Floor, epoch: int | None):
+    """Two people promote the approved version, one to shadow, one to what the plan asks for after it."""
+    floor.champion(1)
+    floor.rollout = {"shadow_sessions": 5}
+    second = floor.approved(2)
+
+    def somebody_is_faster(model: str, number: int, environment: str) -> Gathered:
+        if floor.state(second) is State.APPROVED:
+            floor.promote(second, State.SHADOW)
+        return floor.gather(model, number, environment)
+
+    late = Floor(floor.database, clock=floor.clock, people=floor.people, gathers=somebody_is_faster)
+    with pytest.raises(Conflict, match="decide again"):
+        late.promote(second, epoch=epoch)
+    assert versions(floor.now()) == (1, 2, Mode.SHADOW)
+
+
+def test_a_rollback_never_goes_back_to_the_version_that_failed(floor: Floor):
+    floor.champion(1)
+    floor.champion(2)
+    floor.champion(3)
+    floor.champion(2)
+    floor.promote(floor.approved(1, insists=True))
+    assert floor.states()[2] == [State.SUPERSEDED, State.SUPERSEDED]
+    assert [versions(floor.rollback().serving)[0] for _ in range(2)] == [2, 3]
+    with pytest.raises(Conflict, match="no version served before version 3"):
+        floor.rollback()
+
+
+def test_a_version_that_served_again_after_its_rollback_is_gone_back_to(floor: Floor):
+    floor.champion(1)
+    floor.champion(2)
+    floor.rollback()
+    floor.champion(2)
+    floor.champion(3)
+    assert versions(floor.rollback().serving)[0] == 2
 
 
 def test_one_challenger_at_a_time(floor: Floor):
@@ -199,20 +239,22 @@ def test_a_rollback_opens_a_review_that_somebody_else_decides_within_a_day(floor
 
 
 @pytest.mark.parametrize(("step", "is_reviewed"), [(State.SHADOW, False), (State.CANARY, True)])
-def test_a_rollback_stops_a_running_challenger_first(floor: Floor, step: State, is_reviewed: bool):
+def test_stopping_ends_the_challenger_and_leaves_the_champion(floor: Floor, step: State, is_reviewed: bool):
     floor.champion(1)
     second = floor.promote(floor.approved(2), step).deployment
-    done = floor.rollback(by=floor.dagster)
+    done = floor.stop(by=floor.dagster)
     assert (versions(done.serving), done.deployment.id) == ((1, None, None), second.id)
     assert floor.state(second) is State.ROLLED_BACK
     assert (done.review is not None) is is_reviewed
+    with pytest.raises(Conflict, match="no challenger runs"):
+        floor.stop()
 
 
 def test_a_rollback_of_the_champion_leaves_the_challenger_beside_the_version_of_before(floor: Floor):
     floor.champion(1)
     floor.champion(2)
     floor.promote(floor.approved(3), State.SHADOW)
-    done = floor.rollback(is_of_champion=True)
+    done = floor.rollback()
     assert versions(done.serving) == (1, 3, Mode.SHADOW)
     assert floor.states()[2] == [State.ROLLED_BACK]
 

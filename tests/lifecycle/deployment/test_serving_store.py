@@ -45,6 +45,17 @@ def test_the_question_is_one_query(floor: Floor):
     assert [statement.split()[0] for statement in asked if statement.startswith("SELECT")] == ["SELECT", "SELECT"]
 
 
+def test_who_serves_now_is_read_by_the_key_without_walking_or_sorting_the_log(floor: Floor):
+    asked: list[tuple[str, object]] = []
+    sa.event.listen(floor.database.engine, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+    floor.now()
+    ((statement, values),) = [one for one in asked if one[0].startswith("SELECT")]
+    with floor.database.read() as connection:
+        (step,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    assert step[-1].startswith("SEARCH serving_move USING INDEX")
+    assert step[-1].endswith("(model=? AND environment=?)")
+
+
 def test_the_log_goes_forward_when_a_clock_goes_back(floor: Floor):
     floor.champion(1)
     two = floor.approved(2)
@@ -58,12 +69,12 @@ def test_the_history_tells_who_did_what_and_why(floor: Floor):
     one = floor.champion(1)
     two = floor.approved(2)
     floor.promote(two, State.SHADOW, reason="try it")
-    floor.rollback(by=floor.quin)
+    floor.stop(by=floor.quin)
     log = floor.serving.history(MODEL, STAGING)
     assert [(move.action, move.deployment_id, move.actor, move.reason) for move in log] == [
         (Action.CHAMPION, one.id, "mo", "it is better"),
         (Action.SHADOW, two.id, "mo", "try it"),
-        (Action.STOP, two.id, "quin", "it loses"),
+        (Action.STOP, two.id, "quin", "it trails"),
     ]
     actions = {entry.seq: entry.action for entry in floor.ledger.entries()}
     assert [actions[move.ledger_seq] for move in log] == [
@@ -85,7 +96,7 @@ def test_heads_are_the_newest_of_every_place(floor: Floor):
 def test_the_moves_of_a_deployment_are_those_that_name_it(floor: Floor):
     one = floor.champion(1)
     two = floor.promote(floor.approved(2), State.SHADOW).deployment
-    floor.rollback()
+    floor.stop()
     other = floor.champion(1, "development")
     found = floor.serving.of([one.id, two.id, other.id, "0" * 64])
     assert {key: [move.after.epoch for move in moves] for key, moves in found.items()} == {

@@ -211,7 +211,7 @@ def test_a_candidate_says_what_its_template_asks_for_and_can_be_drawn():
 
 def test_too_short_a_valid_fold_is_refused():
     valid = _folds()[Fold.VALID]
-    with pytest.raises(CannotCalibrate, match="move the dates"):
+    with pytest.raises(CannotCalibrate, match="change folds"):
         valid_halves(valid.filter(pl.col("date") <= valid["date"][30]))
 
 

@@ -86,7 +86,7 @@ def test_it_decides_once_in_as_many_rows_and_begins_on_any_of_the_first():
 
 
 def test_a_history_without_a_second_decision_is_refused():
-    with pytest.raises(EmptyFold, match="train_until"):
+    with pytest.raises(EmptyFold, match="change folds"):
         world(A=[0.1])
 
 

@@ -109,6 +109,19 @@ def test_an_alias_moved_while_the_champion_changed_is_still_an_incident(kept: St
     assert (correction.is_incident, correction.found, correction.wanted) == (True, "3", "2")
 
 
+def test_an_alias_whose_writer_died_before_its_entry_is_no_incident_at_the_next_move(kept: Stores):
+    serve(kept, slot(1))
+    reconcile(kept)
+    serve(kept, slot(2))
+    kept.tracking.client().set_registered_model_alias(MODEL, ALIAS, "2")
+    assert [reconcile(kept), reconcile(kept)] == [[], []]
+    serve(kept, slot(1))
+    (correction,) = reconcile(kept)
+    assert not correction.is_incident
+    assert [entry.details["epoch"] for entry in kept.ledger.entries(action="alias.*")] == [1, 2, 3]
+    assert kept.alerts.list() == []
+
+
 def test_a_champion_deleted_in_mlflow_is_made_again(kept: Stores):
     serve(kept, slot(2))
     reconcile(kept)

@@ -201,6 +201,15 @@ def test_errors_of_long_ago_and_of_few_requests_do_not_count(desk: Guarding):
     assert desk.once()[1].outcome is Outcome.NOT_ENDED
 
 
+def test_a_plan_with_limits_of_another_time_is_named_and_the_others_are_guarded_on(desk: Guarding):
+    desk.floor.changes[1] = {"plan": {**PLAN, "limits": {"max_error_rate": 0.02, "max_slippage_bps": 5}}}
+    desk.champion(1)
+    canary = desk.canary(2)
+    desk.asked(canary, answers=90, failures=10)
+    seen = desk.once()
+    assert (seen[1].outcome, seen[2].outcome) == (Outcome.NO_LIMITS, Outcome.STOPPED)
+
+
 def test_both_that_run_may_end_at_one_look(desk: Guarding):
     desk.champion(1)
     second, canary = desk.champion(2), desk.canary(3)

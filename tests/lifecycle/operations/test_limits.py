@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_assets.lifecycle.operations.limits import Measured, Standing, breaches, findings, not_measured
-from mlops_assets.lifecycle.spec import Limits
+from mlops_assets.lifecycle.plans import Limits
 
 LIMITS = Limits(
     max_order_difference=0.3,

@@ -10,6 +10,7 @@ import pytest
 
 from mlops_assets.alerts.alert import Severity
 from mlops_assets.kernel.clock import FixedClock
+from mlops_assets.kernel.errors import InvalidDeclaration
 from mlops_assets.lifecycle.automation import raise_events
 from mlops_assets.lifecycle.drift_events import DriftEvent, Status
 from mlops_assets.lifecycle.retraining.automation import retrain_after_drift_sensor, retraining_definitions
@@ -154,6 +155,13 @@ def test_the_schedule_asks_for_the_model_alone_with_a_key_of_its_tick(kept: Stor
         assert asked.asset_selection == [dg.AssetKey(["models", "signal_classifier"])]
     assert len(retrainings(kept).list("signal_classifier", cause=Cause.SCHEDULE)) == 1
     assert schedule.execution_timezone == "UTC"
+
+
+@pytest.mark.parametrize("cron", ["61 6 * * *", "0 6 31 2 *", "at six o'clock every day"])
+def test_a_cadence_that_never_comes_is_named_with_its_file(cron: str):
+    never = spec(cron=cron)
+    with pytest.raises(InvalidDeclaration, match=r"signal_classifier\.yaml: field 'retraining\.cron'.*UTC"):
+        retraining_definitions(never)
 
 
 def test_nothing_that_runs_by_itself_may_promote():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from mlops_assets.lifecycle.deployment.serving_moves import Mode
+from mlops_assets.lifecycle.serving.answer import Prediction
+from mlops_assets.lifecycle.serving.loaded_models import LoadedModel, LoadedModels, Versions
 from mlops_assets.storage.sql.tables import deployment
-from tests.lifecycle.predicting import DAYS, MODEL, NOW, World, slot, spec_of, world_in
+from tests.lifecycle.predicting import DAYS, DESK, MODEL, NOW, World, slot, spec_of, world_in
 from tests.rest.client import Api, api_over
 
 PREDICT = f"/api/v1/ml/lifecycle/models/{MODEL}/predict"
@@ -46,6 +50,34 @@ def test_a_prediction_is_the_published_one_with_all_that_it_was_made_from(world:
     assert one["feature_views"][0]["version"] == "1.0.0"
     alias = "/api/v1/ml/lifecycle/lifecycle" + PREDICT.removeprefix("/api/v1/ml/lifecycle")
     assert api.post(alias, {"symbol": "MSFT"}).status_code == 200
+
+
+class Announcing(LoadedModels):
+    """Tells when a version was wanted and is there."""
+
+    def __init__(self, versions: Versions) -> None:
+        super().__init__(versions)
+        self.is_there = threading.Event()
+
+    def get(self, model: str, version: int) -> LoadedModel:
+        found = super().get(model, version)
+        self.is_there.set()
+        return found
+
+
+def test_who_serves_is_made_ready_at_the_start_and_the_end_writes_what_was_counted(world: World):
+    """A server ends by a signal, and then Python calls nothing that is registered for its end."""
+    world.move(1)
+    world.services.loaded_models = announcing = Announcing(world.services.models)
+    app = api_over(world.services).app
+
+    async def while_up() -> Prediction:
+        async with app.router.lifespan_context(app):
+            assert await asyncio.to_thread(announcing.is_there.wait, 30)
+            return world.services.predictions.predict(MODEL, "IBM", by=DESK)
+
+    assert asyncio.run(while_up()).main.version == 1
+    assert world.services.health.of(slot(1).deployment_id).request_count == 1
 
 
 def test_a_canary_by_capital_shows_both_answers(world: World, api: Api):

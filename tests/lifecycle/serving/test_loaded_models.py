@@ -72,14 +72,6 @@ def test_the_last_used_are_kept_and_no_more():
     assert shelf.read == {1: 1, 2: 2, 3: 1}
 
 
-def test_what_was_warmed_is_not_read_again():
-    shelf = Shelf()
-    loaded = LoadedModels(shelf)
-    loaded.warm(MODEL, [3, 2])
-    assert loaded.get(MODEL, 2).content == b"version 2"
-    assert shelf.read == {2: 1, 3: 1}
-
-
 def test_a_damaged_artifact_is_not_kept_and_is_read_again_once_it_is_mended():
     shelf = Shelf()
     loaded = LoadedModels(shelf)

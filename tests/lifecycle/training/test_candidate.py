@@ -87,6 +87,9 @@ def test_every_gap_of_a_candidate_counts():
     assert len(trained.periods) == 2
 
 
-def test_a_history_that_is_too_short_for_the_periods_is_refused():
+@pytest.mark.parametrize("left", [-3505, 0, 5, 11, 12, 16, 30])
+def test_a_history_that_is_too_short_for_the_periods_is_refused(left: int):
+    """`left` sessions come before the first period: its embargo, labels and the valid fifth leave nothing."""
+    periods = {"windows": 1, "window_sessions": 1495 - left}
     with pytest.raises(EmptyFold, match="lower walk_forward"):
-        train_candidate(training_set(), small_spec(walk_forward={"windows": 50, "window_sessions": 100}))
+        train_candidate(training_set(), small_spec(walk_forward=periods))

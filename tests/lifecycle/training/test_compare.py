@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_assets.features.spec import Fold, Folds, Label
+from mlops_assets.features.spec import Fold, Label
 from mlops_assets.kernel.errors import NotFound
 from mlops_assets.lifecycle.kinds.known import kind_of
 from mlops_assets.lifecycle.spec import ModelSpec
@@ -29,8 +29,9 @@ from mlops_assets.lifecycle.training.compare import (
 from mlops_assets.lifecycle.training.folds import fold_rows
 from mlops_assets.lifecycle.training.skill import block_resamples
 from mlops_assets.lifecycle.training.version_comparison import compare_versions
+from tests.lifecycle.kinds.policy_worlds import allocation_set, policy_spec, rows_of
 from tests.lifecycle.registered import DAYS, MODEL, declaration, publish, services_with_versions, train
-from tests.lifecycle.worlds import changed, small_spec, training_set
+from tests.lifecycle.worlds import small_spec, training_set
 
 SPEC = small_spec()
 ROWS = fold_rows(training_set(signal=1.0, count=1450, symbols=3), SPEC.features, Fold.TEST)
@@ -38,7 +39,13 @@ UP = {True: 0.8, False: 0.2}
 
 
 def _judged(version: int, probability: Any, rows: pl.DataFrame = ROWS, spec: ModelSpec = SPEC) -> Judged:
-    return Judged(version=version, spec=spec, rows=rows, said=pl.DataFrame({"probability": probability}))
+    """A version that says a probability of each of its rows."""
+    said = rows.select("date", "symbol", pl.Series("probability", probability, dtype=pl.Float64))
+
+    def say(asked: pl.DataFrame) -> pl.DataFrame:
+        return asked.select("date", "symbol").join(said, on=["date", "symbol"], how="left", maintain_order="left")
+
+    return Judged(version=version, spec=spec, rows=rows, say=say)
 
 
 def _knowing(version: int, rows: pl.DataFrame = ROWS) -> Judged:
@@ -94,7 +101,7 @@ def test_the_interval_of_a_score_is_that_of_drawn_days_one_that_is_drawn_twice_c
     found = _by_metric(_usual())["information_coefficient"]
     daily = {}
     for one in (first, second):
-        frame = one.rows.select("date", "forward_return", one.said["probability"])
+        frame = one.rows.select("date", "forward_return", one.say(one.rows)["probability"])
         rho = frame.group_by("date").agg(pl.corr("probability", "forward_return", method="spearman").alias("rho"))
         daily[one.version] = rho.sort("date")["rho"].to_numpy()
     draws = block_resamples(len(daily[1]), np.random.default_rng(SPEC.seed))[:SCORE_RESAMPLES]
@@ -169,26 +176,22 @@ def test_every_version_that_there_is_not_is_named(tmp_path: Path):
         compare_versions(MODEL, [7, 1, 9], models=services.models, snapshots=services.snapshots)
 
 
-def test_a_policy_is_judged_along_the_path_it_took_over_its_whole_fold():
-    """Losses of the shared rows are those of the replay that began before them."""
-    declared_in = SPEC.declared_in.with_name("allocation_policy.yaml")
-    import yaml
-
-    said = yaml.safe_load(declared_in.read_text("utf-8"))
-    spec = ModelSpec.from_mapping(said, declared_in)
-    folds = Folds(train_until=date(2014, 12, 31), valid_until=date(2017, 12, 31), embargo_sessions=10)
-    spec = replace(spec, training_set=replace(spec.training_set, folds=folds))
-    renamed = changed(
-        training_set(), pl.col("return_1d").alias("momentum_12_1"), pl.col("rsi_14").alias("volatility_20d")
-    )
-    rows = fold_rows(renamed, spec.features, Fold.TEST)
-    train_rows, valid = (fold_rows(renamed, spec.features, fold) for fold in (Fold.TRAIN, Fold.VALID))
+def test_policies_whose_folds_begin_on_different_days_are_replayed_from_the_first_shared_one():
+    """Retrained on folds that move on, they would decide on other days, and with something held."""
+    spec, table = policy_spec(), allocation_set(signal=1.0)
+    rows = {fold: rows_of(table, fold) for fold in (Fold.TRAIN, Fold.VALID, Fold.TEST)}
     kind = kind_of("policy")
-    content = kind.fit(train_rows, valid, spec).content
-    tail = rows.filter(pl.col("date") >= rows["date"].unique().sort()[7])
-    whole = Judged(version=1, spec=spec, rows=rows, said=kind.predict(rows, content, spec))
-    cut = Judged(version=2, spec=spec, rows=tail, said=kind.predict(tail, content, spec))
-    with pytest.raises(NotComparable, match="begin on different days"):
-        compare([whole, cut])
-    same = compare([whole, replace(whole, version=2)])
-    assert {one.verdict for one in same.differences} == {Verdict.NOT_TOLD_APART}
+    say = partial(kind.predict, content=kind.fit(rows[Fold.TRAIN], rows[Fold.VALID], spec).content, spec=spec)
+    days = rows[Fold.TEST]["date"].unique().sort()
+    early = Judged(version=1, spec=spec, rows=rows[Fold.TEST], say=say)
+    late = replace(early, version=2, rows=rows[Fold.TEST].filter(pl.col("date") >= days[7]))
+    found = compare([early, late])
+    assert found.first == str(days[7])
+    assert {(one.estimate, one.low, one.high) for one in found.differences} == {(0.0, 0.0, 0.0)}
+    alone = kind.scores(late.rows, say(late.rows), spec)
+    assert {name: values[1] for name, values in found.values.items()} == {
+        name: value for name, value in alone.items() if name != "rows"
+    }
+    short = replace(early, version=2, rows=rows[Fold.TEST].filter(pl.col("date") >= days[-4]))
+    with pytest.raises(NotComparable, match="share 4 sessions, too few for one decision"):
+        compare([early, short])

@@ -14,8 +14,14 @@ import yaml
 
 from mlops_assets.kernel.errors import IntegrityViolation, NotFound
 from mlops_assets.lifecycle.registry import ModelVersion
-from mlops_assets.lifecycle.training.reproduce import NotReproducible, Reproduction, difference, reproduce
-from tests.lifecycle.registered import MODEL, declaration, publish, services_with_versions, train
+from mlops_assets.lifecycle.training.reproduce import (
+    NotReproducible,
+    Reproduction,
+    difference,
+    learned_until,
+    reproduce,
+)
+from tests.lifecycle.registered import DAYS, MODEL, declaration, publish, services_with_versions, train
 from tests.lifecycle.worlds import DECLARATION, momentum_view
 from tests.rest.client import Services
 
@@ -76,6 +82,18 @@ def test_what_came_since_does_not_matter(services: Services):
     publish(services, declaration(), count=470)
     assert services.snapshots.head("datasets/signal_daily").version == 2
     assert _reproduce(services, services.models.get(MODEL, 1), views=VIEWS).is_exact
+
+
+def test_folds_that_move_on_stand_still_for_the_version_that_learned_from_them(services: Services):
+    rolling = declaration()
+    folds = {"valid_sessions": 50, "test_sessions": 80, "embargo_sessions": 2}
+    rolling["training_set"] = {**rolling["training_set"], "folds": folds}
+    early = train(services, rolling, publish(services, rolling, count=460))
+    late = train(services, rolling, publish(services, rolling))
+    assert [learned_until(one, services.snapshots) for one in (early, late)] == [DAYS[460 - 131], DAYS[480 - 131]]
+    assert early.artifact_sha256 != late.artifact_sha256, "what came since taught it"
+    for one in (early, late):
+        assert _reproduce(services, one, views=VIEWS).is_exact
 
 
 def test_a_record_of_other_code_names_the_commit_to_check_out(services: Services):

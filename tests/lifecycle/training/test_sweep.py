@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 from mlops_assets.catalog.loader import load_catalogue
 from mlops_assets.kernel.clock import FixedClock
 from mlops_assets.kernel.errors import Conflict
-from mlops_assets.lifecycle.spec import ModelSpec, Range, Search
+from mlops_assets.lifecycle.plans import Range, Search
+from mlops_assets.lifecycle.spec import ModelSpec
 from mlops_assets.lifecycle.tracking.tracking import Tracking
 from mlops_assets.lifecycle.training.sweep import (
     NothingToSearch,
@@ -272,7 +273,7 @@ def test_a_trial_that_was_kept_before_the_kill_has_its_run_finished_by_the_next(
 
 
 def test_a_model_without_a_search_is_refused_with_what_to_write(published: Snapshot):
-    with pytest.raises(NothingToSearch, match=r"search: \{trials"):
+    with pytest.raises(NothingToSearch, match=r"search: \{trials.*one of rounds, "):
         sweep_of(replace(small_spec(), search=None), published)
 
 

@@ -44,6 +44,8 @@ _VERSION_FIXED = (
     "training_set_fingerprint",
     "code_version",
     "run_id",
+    "metadata",
+    "metrics",
     "created_at",
     "created_by",
 )
@@ -57,7 +59,8 @@ _HEAD_NAMES = (
 )
 _IS_NEW = (
     "NEW.{slot}_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM serving_move h WHERE h.model = NEW.model "
-    f"AND h.environment = NEW.environment AND h.epoch = {_LAST} AND h.{{slot}}_id = NEW.{{slot}}_id)"
+    f"AND h.environment = NEW.environment AND h.epoch = {_LAST} AND h.{{slot}}_id = NEW.{{slot}}_id "
+    "AND h.{slot}_version = NEW.{slot}_version)"
 )
 _OWN_DEPLOYMENT = (
     "EXISTS (SELECT 1 FROM deployment d WHERE d.id = NEW.{slot}_id AND d.model = NEW.model "
@@ -68,6 +71,19 @@ _APPROVED = (
     "AND a.evidence_fingerprint = d.evidence_fingerprint "
     "AND a.subject = 'deployments/' || d.model || '@' || d.model_version || '/' || d.environment)"
 )
+_SERVED_BEFORE = (
+    " AND d.state = 'superseded' AND EXISTS (SELECT 1 FROM serving_move o WHERE o.model = NEW.model "
+    "AND o.environment = NEW.environment AND o.champion_id = d.id)"
+)
+_MOVERS = ", ".join(f"'deployment.{verb}'" for verb in ("promote", "rollback", "retire", "reopen", "expire"))
+_NEWEST_ENTRY = (
+    "EXISTS (SELECT 1 FROM ledger_entry l WHERE l.seq = NEW.ledger_seq "
+    "AND l.seq = (SELECT max(e.seq) FROM ledger_entry e)"
+)
+_MOVED = " OR ".join(
+    f"coalesce(CAST(NEW.{name} AS TEXT), '') <> coalesce(CAST(OLD.{name} AS TEXT), '')"
+    for name in ("evidence_fingerprint", "checklist", "plan", "tier")
+)
 
 GUARDS = (
     refuses_another("model_version", ["model", "version"], ["model", "fingerprint"]),
@@ -76,7 +92,10 @@ GUARDS = (
         operation="UPDATE",
         name="keeps_identity",
         refuses=(
-            (" OR ".join(f"NEW.{name} <> OLD.{name}" for name in _VERSION_FIXED), "what a version is never changes"),
+            (
+                " OR ".join(f"CAST(NEW.{name} AS TEXT) <> CAST(OLD.{name} AS TEXT)" for name in _VERSION_FIXED),
+                "what a version is never changes",
+            ),
         ),
     ),
     Guard(table="model_version", operation="DELETE", name="refuses_delete", refuses=()),
@@ -116,7 +135,7 @@ GUARDS = (
                 + " AND NOT "
                 + _OWN_DEPLOYMENT.format(slot="champion", more=_APPROVED)
                 + " AND NOT "
-                + _OWN_DEPLOYMENT.format(slot="champion", more=" AND d.state = 'superseded'"),
+                + _OWN_DEPLOYMENT.format(slot="champion", more=_SERVED_BEFORE),
                 "only what is approved, or served before, becomes champion",
             ),
             (
@@ -126,9 +145,23 @@ GUARDS = (
                 "only what is approved becomes challenger",
             ),
             (
-                "NOT EXISTS (SELECT 1 FROM ledger_entry l WHERE l.seq = NEW.ledger_seq "
-                "AND substr(l.action, 1, 11) = 'deployment.' AND l.seq = (SELECT max(e.seq) FROM ledger_entry e))",
+                f"NOT {_NEWEST_ENTRY} AND l.action IN ({_MOVERS}) AND EXISTS (SELECT 1 FROM deployment d "
+                "WHERE d.id = NEW.deployment_id AND l.subject = "
+                "'deployments/' || d.model || '@' || d.model_version || '/' || d.environment)) "
+                "OR EXISTS (SELECT 1 FROM serving_move o WHERE o.ledger_seq = NEW.ledger_seq)",
                 "a move of what serves is written with its ledger entry",
+            ),
+        ),
+    ),
+    Guard(
+        table="attestation",
+        operation="INSERT",
+        name="is_on_record",
+        refuses=(
+            (
+                f"NOT {_NEWEST_ENTRY} AND l.action = 'attestation.add' AND l.actor = NEW.principal "
+                "AND l.subject = 'models/' || NEW.model || '@' || NEW.version)",
+                "an attestation is written with its ledger entry",
             ),
         ),
     ),
@@ -148,6 +181,10 @@ GUARDS = (
                 "what a deployment is of never changes",
             ),
             (f"NEW.state <> OLD.state AND NOT ({_ALLOWED})", "a deployment does not move that way"),
+            (
+                f"OLD.state <> 'registered' AND NEW.state <> 'registered' AND ({_MOVED})",
+                "what people approve is not changed, but asked anew",
+            ),
             (
                 "NEW.state <> OLD.state AND (NEW.state = 'champion' OR OLD.state = 'champion') "
                 f"AND (NEW.state = 'champion') <> {_HEAD_NAMES.format(column='champion_id')}",
