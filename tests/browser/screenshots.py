@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,10 +95,9 @@ class Browser:
         self._driver.find_element("xpath", f"//*[text()='{text}']").click()
         time.sleep(SETTLED_SECONDS)
 
-    def remember(self, key: str, value: object) -> None:
+    def remember(self, key: str, value: str) -> None:
         """Store a preference of the UI in this origin."""
-        text = value if isinstance(value, str) else json.dumps(value)
-        self._driver.execute_script("localStorage.setItem(arguments[0], arguments[1])", key, text)
+        self._driver.execute_script("localStorage.setItem(arguments[0], arguments[1])", key, value)
 
     def sign_in(self, token: str) -> None:
         """Send the API's token with every request from now on."""
@@ -165,7 +163,7 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
     browser.open(f"{ui}/automation", until=drift, width=1400, height=420)
     for key in ("large-screen-nav-open", "dagster-nav-collapsed"):
         browser.remember(key, "false" if key.endswith("open") else "true")
-    take_lineage(browser, ui, groups)
+    take_lineage(browser, ui, groups, "signal_classifier")
     pages: list[tuple[str, str, str, int]] = [
         ("automation", "automation", "refresh", 482),
         ("asset-features-momentum", "assets/features/momentum", "Column name", 2760),
@@ -194,17 +192,13 @@ def take_pictures(browser: Browser, *, ui: str, api: str, token: str) -> None:
     browser.shoot(f"report-{scenario}")
 
 
-def take_lineage(browser: Browser, ui: str, groups: list[str]) -> None:
-    """Picture the graph twice: by group, and with every group opened."""
-    opened = ",".join(f"global@global:{group}" for group in groups)
-    looks: list[tuple[str, str, int, int, float]] = [
-        ("lineage-groups", "", 1500, 1000, 1.5),
-        ("lineage", opened, 1900, 1700, 1.6),
-    ]
-    for name, expanded, width, height, sharpness in looks:
-        browser.remember("asset-graph-open-graph-nodes-global-__GLOBAL__", {"expanded": expanded})
-        browser.open(f"{ui}/asset-groups", until=groups[0], width=width, height=height, sharpness=sharpness)
-        browser.shoot(name, browser.box_of_the_graph())
+def take_lineage(browser: Browser, ui: str, groups: list[str], model: str) -> None:
+    """Picture the groups of the graph, and all that a model's deployment rests on."""
+    browser.open(f"{ui}/asset-groups", until=groups[0], width=1500, height=1000, sharpness=1.5)
+    browser.shoot("lineage-groups", browser.box_of_the_graph())
+    rests_on = f"{ui}/assets/deployments/{model}?view=lineage&lineageScope=upstream&lineageDepth=10"
+    browser.open(rests_on, until="market_data", width=2000, height=1190, sharpness=1.2)
+    browser.shoot("lineage")
 
 
 def main() -> None:
