@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
@@ -118,8 +118,8 @@ def _prepared(settings: Settings, console: Console) -> ServiceFactory:
     return services
 
 
-def _materialise(services: ServiceFactory, reporter: Reporter) -> tuple[Outcome, list[str]]:
-    """Bring the graph up to date as who runs this command; return what happened and the keys of all assets."""
+def _materialise(services: ServiceFactory, reporter: Reporter) -> tuple[Outcome, dict[str, bool]]:
+    """Bring the graph up to date as who runs this command; return what happened and which assets have to be there."""
     from mlops_assets.graph import build_defs
     from mlops_assets.orchestration.declared import key
     from mlops_assets.orchestration.refresh import materialise_stale
@@ -142,9 +142,9 @@ def _materialise(services: ServiceFactory, reporter: Reporter) -> tuple[Outcome,
         raise KeyboardInterrupt  # Dagster turns the first one into the failure of a step
     services.warehouse.rebuild()  # everything that was published, in plain SQL
     graph = definitions.resolve_asset_graph()
-    keys = sorted("/".join(one.path) for one in graph.get_all_asset_keys() if not is_by_hand(graph.get(one)))
+    expected = {"/".join(one.path): not is_by_hand(graph.get(one)) for one in graph.get_all_asset_keys()}
     reporter.conclude(refresh)
-    return _outcome(settings, refresh), keys
+    return _outcome(settings, refresh), expected
 
 
 def _outcome(settings: Settings, refresh: Refresh) -> Outcome:
@@ -158,7 +158,11 @@ def _outcome(settings: Settings, refresh: Refresh) -> Outcome:
 
 
 def _serve(
-    services: ServiceFactory, console: Console, words: Words, outcome: Outcome, expected_assets: list[str] | None
+    services: ServiceFactory,
+    console: Console,
+    words: Words,
+    outcome: Outcome,
+    expected_assets: Mapping[str, bool] | None,
 ) -> None:
     """Run the services until interrupted, or only until they were probed."""
     settings = services.settings
@@ -189,7 +193,7 @@ def _serve(
             ignore_interrupts()
 
 
-def _probe(ui: DagsterUi, api: httpx.Client, expected_assets: list[str]) -> list[Finding]:
+def _probe(ui: DagsterUi, api: httpx.Client, expected_assets: Mapping[str, bool]) -> list[Finding]:
     try:
         return [*probe_ui(ui, expected_assets), *probe_api(api)]
     except (httpx.HTTPError, ValueError) as error:

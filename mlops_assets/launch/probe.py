@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -21,8 +21,12 @@ class Finding:
     found: str
 
 
-def probe_ui(ui: DagsterUi, expected_assets: Collection[str]) -> list[Finding]:
-    """Compare what the UI shows with the definitions: every asset there and materialised, everything running."""
+def probe_ui(ui: DagsterUi, expected_assets: Mapping[str, bool]) -> list[Finding]:
+    """Compare what the UI shows with the definitions: every asset there and materialised, everything running.
+
+    Args:
+        expected_assets: by key, whether it has to be materialised; what is made by hand need not.
+    """
     locations = ui.locations()
     graph = ui.graph()
     return [
@@ -33,7 +37,7 @@ def probe_ui(ui: DagsterUi, expected_assets: Collection[str]) -> list[Finding]:
         ),
         _daemons(ui),
         _assets(graph, expected_assets),
-        _materialised(graph),
+        _materialised(graph, expected_assets),
         _running("schedules", dict(graph.schedules)),
         _running("sensors", dict(graph.sensors)),
     ]
@@ -105,8 +109,8 @@ def _assets(graph: Graph, expected: Collection[str]) -> Finding:
     )
 
 
-def _materialised(graph: Graph) -> Finding:
-    wanted = [asset for asset in graph.assets if asset.is_materializable]
+def _materialised(graph: Graph, expected: Mapping[str, bool]) -> Finding:
+    wanted = [asset for asset in graph.assets if asset.is_materializable and expected.get(asset.key, True)]
     missing = sorted(asset.key for asset in wanted if not asset.is_materialised)
     return Finding(
         what="materialised",

@@ -25,6 +25,7 @@ from mlops_assets.ledger import api as ledger
 from mlops_assets.lifecycle import api as lifecycle
 from mlops_assets.lifecycle.serving import api as predictions
 from mlops_assets.lifecycle.serving.deployment_health import DeploymentHealth
+from mlops_assets.lifecycle.tracking import api as experiments
 from mlops_assets.rest.answers import Answers
 from mlops_assets.rest.document import describe_everywhere
 from mlops_assets.rest.explorer import DOCUMENT, explorer_router
@@ -122,6 +123,8 @@ def _mount_everything(app: FastAPI, doors: Doors, services: ServiceFactory) -> N
     mount(pages_router(services.reports), "", entrance=Entrance.BROWSER)
     for subject, routes in _subjects(services).items():
         mount(routes, *PREFIXES[subject])
+    runs = experiments.ExperimentPages(tracking=services.tracking, declared=services.catalogue.models)
+    mount(experiments.router(runs), *PREFIXES["lifecycle"])
     mount(predictions.router(services.predictions, allowed), *PREFIXES["lifecycle"])
     mount(identity.login_router(services.tokens, services.clock), API, entrance=Entrance.OPEN)
     mount(identity.router(services.directory, services.tokens, services.access, allowed), API)
@@ -134,14 +137,12 @@ def _mount_everything(app: FastAPI, doors: Doors, services: ServiceFactory) -> N
 def _subjects(services: ServiceFactory) -> dict[str, APIRouter]:
     catalogue = services.catalogue
     pages = features.DatasetPages(snapshots=services.snapshots, declared=dataset_facts(catalogue))
-    experiments = lifecycle.ExperimentPages(tracking=services.tracking, declared=catalogue.models)
     health = DeploymentHealth(store=services.health, clock=services.clock)
     return {
         "features": features.router(pages),
         "lifecycle": lifecycle.router(
             services.models,
             services.deployments,
-            experiments,
             services.blobs,
             health,
             services.serving,

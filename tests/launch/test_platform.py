@@ -25,7 +25,14 @@ from mlops_assets.launch.probe import probe_ui
 from mlops_assets.settings import load_settings
 
 
-def ui(*, loaded: bool = True, problem: str = "", healthy: bool = True, status: str = "RUNNING") -> DagsterUi:
+def ui(
+    *,
+    loaded: bool = True,
+    problem: str = "",
+    healthy: bool = True,
+    status: str = "RUNNING",
+    search: str | None = None,
+) -> DagsterUi:
     """Return a client of a webserver that gives these answers."""
     location = (
         {"__typename": "PythonError", "message": problem}
@@ -37,13 +44,16 @@ def ui(*, loaded: bool = True, problem: str = "", healthy: bool = True, status: 
     entry = {"name": "mlops", "loadStatus": "LOADED" if loaded else "LOADING", "locationOrLoadError": location}
     daemon = {"daemonType": "SENSOR", "required": True, "healthy": healthy, "lastHeartbeatErrors": []}
     asset = {"assetKey": {"path": ["market", "bars"]}, "isMaterializable": True, "assetMaterializations": [{}]}
+    assets = [asset]
+    if search is not None:  # an asset that nobody made yet
+        assets.append({"assetKey": {"path": [search]}, "isMaterializable": True, "assetMaterializations": []})
     sensor = {"name": "refresh", "sensorType": "STANDARD", "sensorState": {"status": status}}
     schedule = {"name": "daily", "scheduleState": {"status": status}}
     repositories = {"__typename": "RepositoryConnection", "nodes": [{"schedules": [schedule], "sensors": [sensor]}]}
     answers: dict[str, Any] = {
         "Location": {"workspaceOrError": {"__typename": "Workspace", "locationEntries": [entry]}},
         "Daemons": {"instance": {"daemonHealth": {"allDaemonStatuses": [daemon]}}},
-        "Graph": {"assetNodes": [asset], "repositoriesOrError": repositories},
+        "Graph": {"assetNodes": assets, "repositoriesOrError": repositories},
     }
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -83,12 +93,20 @@ def test_what_is_not_ready_is_said(tmp_path: Path, asked: DagsterUi, status: int
 
 
 def test_a_probe_finds_what_differs_from_the_definitions():
-    wrong = {finding.what for finding in probe_ui(ui(status="STOPPED"), ["market/bars", "features/x"])}
+    wrong = {finding.what for finding in probe_ui(ui(status="STOPPED"), {"market/bars": True, "features/x": True})}
     assert wrong == {"code location", "daemons", "assets", "materialised", "schedules", "sensors"}
-    by_what = {finding.what: finding for finding in probe_ui(ui(status="STOPPED"), ["market/bars", "features/x"])}
+    by_what = {
+        finding.what: finding for finding in probe_ui(ui(status="STOPPED"), {"market/bars": True, "features/x": True})
+    }
     assert [what for what, finding in by_what.items() if not finding.is_right] == ["assets", "schedules", "sensors"]
     assert "features/x" in by_what["assets"].found
-    assert all(finding.is_right for finding in probe_ui(ui(), ["market/bars"]))
+    assert all(finding.is_right for finding in probe_ui(ui(), {"market/bars": True}))
+
+
+@pytest.mark.parametrize(("has_to_be_made", "missing"), [(False, []), (True, ["materialised"])])
+def test_what_is_made_by_hand_need_not_be_there(has_to_be_made: bool, missing: list[str]):
+    expected = {"market/bars": True, "search": has_to_be_made}
+    assert [one.what for one in probe_ui(ui(search="search"), expected) if not one.is_right] == missing
 
 
 def test_the_graph_is_read_as_shown():

@@ -1,7 +1,8 @@
 """How a challenger's orders compare with the champion's: since it began to run, and over the test fold.
 
 Since it began is what counts, and what limits are held against. The test fold is there because a new challenger has no
-session of its own yet: it shows what to expect.
+session of its own yet: it shows what to expect. A champion that runs alone is held against its limits too: it is its
+own challenger.
 """
 
 from __future__ import annotations
@@ -35,10 +36,8 @@ if TYPE_CHECKING:
 SINCE_START, TEST_FOLD = "since_start", "test_fold"
 
 COLUMNS = (
-    Column(name="environment", type="string", description="Where the challenger runs."),
-    Column(
-        name="period", type="string", description="since_start: since the challenger began to run; or the test_fold."
-    ),
+    Column(name="environment", type="string", description="Where they run."),
+    Column(name="period", type="string", description="since_start: since the newer of them began; or the test_fold."),
     Column(name="symbol", type="string", description="Ticker symbol."),
     Column(name="date", type="date", description="Session after whose close the orders are decided."),
     Column(
@@ -47,7 +46,7 @@ COLUMNS = (
         description="same, side_differs, quantity_differs, only_champion or only_challenger.",
     ),
     Column(name="champion_version", type="integer", description="Version in the model registry that serves."),
-    Column(name="challenger_version", type="integer", description="Version that runs beside it."),
+    Column(name="challenger_version", type="integer", description="Version that runs beside it; else the same."),
     *(
         Column(name=f"{side}_{what}", type="float", unit="fraction of the account", description=description)
         for what, description in (
@@ -69,12 +68,16 @@ class ServingLog(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A challenger that runs beside a champion, and since when."""
+    """A champion and the challenger beside it, which is itself where none runs; since when the challenger runs."""
 
     serving: Serving
     champion: Slot
     challenger: Slot
     since: datetime
+
+    @property
+    def is_alone(self) -> bool:
+        return self.champion == self.challenger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,19 +93,20 @@ def shadow_dataset(model: str) -> str:
     return f"shadow/{model}"
 
 
-def newest_challenger(log: ServingLog, model: str) -> Running | None:
-    """Return the challenger of a model that began last, in whatever environment; None if none runs."""
+def newest_running(log: ServingLog, model: str) -> Running | None:
+    """Return the challenger of a model that began last, in whatever environment, else such a champion, if any runs."""
     found = [
         Running(
             serving=head,
             champion=head.champion,
-            challenger=head.challenger,
-            since=running_since(log.history(model, head.environment), head.challenger),
+            challenger=newer,
+            since=running_since(log.history(model, head.environment), newer),
         )
         for head in log.heads()
-        if head.model == model and head.champion is not None and head.challenger is not None
+        if head.model == model and head.champion is not None
+        for newer in [head.challenger or head.champion]
     ]
-    return max(found, key=lambda one: (one.since, one.serving.environment), default=None)
+    return max(found, key=lambda one: (not one.is_alone, one.since, one.serving.environment), default=None)
 
 
 def running_since(log: Sequence[Move], slot: Slot) -> datetime:
@@ -168,11 +172,12 @@ def figures(running: Running, periods: Mapping[str, OrderComparison]) -> dict[st
 
 
 def is_of(kept: Mapping[str, Any], head: Serving) -> bool:
-    """Tell whether figures are of the two that run now."""
-    if head.champion is None or head.challenger is None:
+    """Tell whether figures are of who runs now."""
+    newer = head.challenger or head.champion
+    if head.champion is None or newer is None:
         return False
     pair = (kept.get("environment"), kept.get("champion"), kept.get("challenger"))
-    return pair == (head.environment, head.champion.deployment_id, head.challenger.deployment_id)
+    return pair == (head.environment, head.champion.deployment_id, newer.deployment_id)
 
 
 def measured(
@@ -200,7 +205,7 @@ def measured(
 
 
 def as_table(running: Running | None, periods: Mapping[str, OrderComparison]) -> pa.Table:
-    """Return the compared orders as rows of the snapshot, by period, session and symbol; none without a challenger."""
+    """Return the compared orders as rows of the snapshot, by period, session and symbol; none where nobody serves."""
     import pyarrow as pa
 
     types = {"string": pa.string(), "float": pa.float64(), "date": pa.date32(), "integer": pa.int64()}

@@ -1,7 +1,8 @@
 """Where a deployment that runs stands towards its limits now: from its health and from how its orders compare.
 
-Errors and latencies count for the last minutes, and never from before it began to run. Orders count since it began, and
-only if they were compared with who serves now: what a shadow did beside an earlier champion says nothing of today.
+Errors and latencies count for the last minutes, and never from before it began to run. Orders count since the newer of
+champion and challenger began, and only if they are of who runs now: what a shadow did beside an earlier champion says
+nothing of today. They are measured in one environment of a model: where a challenger began last, else a champion.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ or ended to run beside a champion: that is no input of the graph.
 
 # No `from __future__ import annotations`: Dagster compares the annotation of `context` as a class.
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from mlops_assets.lifecycle.operations.comparison import (
     compare,
     figures,
     measured,
-    newest_challenger,
+    newest_running,
     shadow_dataset,
 )
 from mlops_assets.lifecycle.operations.limits import Finding, Standing, findings, limits_of
@@ -58,7 +58,7 @@ _PERIOD_NAMES = {SINCE_START: "since it began", TEST_FOLD: "test fold"}
 
 
 def shadow_definitions(spec: ModelSpec) -> dg.Definitions:
-    """Return the asset that compares a model's challenger with its champion, order by order."""
+    """Return the asset that compares a model's challenger with its champion, order by order, and holds their limits."""
     dataset = shadow_dataset(spec.name)
     version = code_version(
         fingerprint({"model": spec.name, "kind": spec.kind}), *_RULES, *kind_of(spec.kind).rule_modules
@@ -70,7 +70,7 @@ def shadow_definitions(spec: ModelSpec) -> dg.Definitions:
         deps=[key(spec.predictions), key(spec.training_set.dataset), key(BARS)],
         description=(
             f"The orders of the version of {spec.name} that runs beside the champion, against the champion's: since it "
-            "began, and over the test fold. Empty while none runs."
+            "began, and over the test fold. The champion's own while none does, and nothing while nobody serves."
         ),
         owners=[spec.owner],
         group_name="deployments",
@@ -115,7 +115,7 @@ def shadow_definitions(spec: ModelSpec) -> dg.Definitions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compared:
-    """A challenger beside its champion; `running` is None, and everything else empty, where none runs."""
+    """A challenger beside its champion; `running` is None, and everything else empty, where nobody serves."""
 
     running: Running | None
     periods: Mapping[str, OrderComparison]
@@ -132,11 +132,13 @@ def compare_challenger(
 ) -> Compared:
     """Compare the newest challenger of a model with its champion on the rows of the published training set.
 
+    Where none runs, the champion is measured alone.
+
     Raises:
         MissingColumns: if a version reads features that the training set no longer has.
         NoLimits: if one was approved without limits.
     """
-    running = newest_challenger(serving, spec.name)
+    running = newest_running(serving, spec.name)
     source, bars = snapshots.head(spec.training_set.dataset), snapshots.head(BARS)
     inputs = {source.dataset: source.fingerprint, bars.dataset: bars.fingerprint}
     if running is None:
@@ -152,7 +154,7 @@ def compare_challenger(
                 missing=missing,
                 available=rows.column_names,
                 remedy=f"Versions of other features can't be compared: end the challenger with "
-                f"`mlops deployments rollback {spec.name}`, or declare the features again.",
+                f"`mlops deployments stop {spec.name}`, or declare the features again.",
             )
         inputs[version.id] = version.fingerprint
         said = predict(rows, models.load(version), trained, model_version=version.version)
@@ -162,10 +164,11 @@ def compare_challenger(
         )
 
     inputs[f"serving/{spec.name}/{running.serving.environment}"] = running.serving.fingerprint
+    champion = side(running.champion)
     periods = compare(
         spec.kind,
-        side(running.champion),
-        side(running.challenger),
+        champion,
+        champion if running.is_alone else side(running.challenger),
         forward_returns(latest_known(snapshots.frame(bars))),
         running,
     )
@@ -181,7 +184,7 @@ def _check(found: Compared, deployments: Deployments) -> dg.AssetCheckResult:
         )
         for period in found.periods
         if found.running is not None
-        for name, slot in (("challenger", found.running.challenger), ("champion", found.running.champion))
+        for name, slot in _sides(found.running)
     }
     orders = {name: [one for one in each if _is_of_orders(one)] for name, each in judged.items()}
     broken = [f"{name}: {one}" for name, each in orders.items() for one in each if one.standing is Standing.BREACHED]
@@ -189,9 +192,15 @@ def _check(found: Compared, deployments: Deployments) -> dg.AssetCheckResult:
         check_name=CHECK,
         passed=not broken,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(broken) or ("every limit is kept" if orders else "nothing runs beside the champion"),
+        description="; ".join(broken) or ("every limit is kept" if orders else "nobody serves"),
         metadata={name: ", ".join(map(str, each)) for name, each in orders.items()},
     )
+
+
+def _sides(running: Running) -> list[tuple[str, Slot]]:
+    """Return who runs, by part; a champion alone has one."""
+    champion = ("champion", running.champion)
+    return [champion] if running.is_alone else [("challenger", running.challenger), champion]
 
 
 def _is_of_orders(finding: Finding) -> bool:
@@ -201,43 +210,46 @@ def _is_of_orders(finding: Finding) -> bool:
 
 def _shown(spec: ModelSpec, found: Compared) -> dict[str, Any]:
     if found.running is None:
-        return {"compared": f"no version of {spec.name} runs beside a champion"}
+        return {"compared": f"no version of {spec.name} serves"}
     running = found.running
+    newer = "alone" if running.is_alone else f"as {running.serving.mode} beside version {running.champion.version}"
     said = (
-        f"version {running.challenger.version} as {running.serving.mode} beside version {running.champion.version} in "
-        f"{running.serving.environment}, since {running.since:%Y-%m-%d %H:%M} UTC"
+        f"version {running.challenger.version} {newer} in {running.serving.environment}, since "
+        f"{running.since:%Y-%m-%d %H:%M} UTC"
     )
     if not makes_orders(spec.kind):
         return {"compared": f"{said}; a {spec.kind} makes no orders, so there are none to compare"}
-    shown: dict[str, Any] = {"compared": said, "accounts": dg.MetadataValue.md(_account_table(found.periods))}
+    names = [name for name, _ in _sides(running)]
+    shown: dict[str, Any] = {"compared": said, "accounts": dg.MetadataValue.md(_account_table(found.periods, names))}
     for period, one in found.periods.items():
         shown[f"{period}_orders"] = one.orders
         shown[f"{period}_share_that_differs"] = (
             "no orders" if one.share_that_differs is None else one.share_that_differs
         )
         shown[f"{period}_verdicts"] = dg.MetadataValue.json({verdict.value: n for verdict, n in one.counts.items()})
-    return {**shown, "equity": plot_metadata(equity_plot(found.periods))}
+    return {**shown, "equity": plot_metadata(equity_plot(found.periods, names))}
 
 
-def _account_table(periods: Mapping[str, OrderComparison]) -> str:
+def _account_table(periods: Mapping[str, OrderComparison], names: Sequence[str]) -> str:
     rows = [
         f"| {_PERIOD_NAMES[period]} | {name} | {one.sessions} | {side.orders} | {side.turnover:.2f} | "
         f"{_percent(side.total_return)} | {_percent(side.drawdown)} |"
         for period, one in periods.items()
         for name, side in (("champion", one.champion), ("challenger", one.challenger))
+        if name in names
     ]
     head = "| period | version | sessions | orders | turnover | return before costs | drawdown |"
     return "\n".join([head, "| --- | --- | --- | --- | --- | --- | --- |", *rows])
 
 
-def equity_plot(periods: Mapping[str, OrderComparison]) -> "Figure":
+def equity_plot(periods: Mapping[str, OrderComparison], names: Sequence[str]) -> "Figure":
     """Draw what following each version would have done to an account, one panel for each period."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.5))
     panels = figure.subplots(1, len(periods), squeeze=False)[0]
     for axes, (period, one) in zip(panels, periods.items(), strict=True):
-        for name, color in (("champion", "#4c78a8"), ("challenger", "#f58518")):
+        for name, color in zip(names[::-1], ("#4c78a8", "#f58518"), strict=False):
             axes.plot(one.equity["date"].to_list(), one.equity[name].to_list(), color=color, label=name)
         axes.set_title(_PERIOD_NAMES[period])
         axes.set_ylabel("account, 1 at the start")

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from mlops_assets.kernel.errors import MissingColumns
 from mlops_assets.lifecycle.deployment.serving_moves import Mode
 from mlops_assets.lifecycle.operations.automation import challengers_sensor
-from mlops_assets.lifecycle.operations.comparison import SINCE_START, TEST_FOLD, is_of, newest_challenger
+from mlops_assets.lifecycle.operations.comparison import SINCE_START, TEST_FOLD, is_of, newest_running
 from mlops_assets.lifecycle.operations.limits import NoLimits
 from mlops_assets.lifecycle.operations.shadow import CHECK, shadow_definitions
 from mlops_assets.lifecycle.operations.slices import position
@@ -106,13 +106,33 @@ def canary(world: World, *, ago: timedelta) -> None:
     world.move(13, challenger=14, mode=Mode.CANARY, part={"by": "symbols", "share": 0.2})
 
 
-def test_without_a_challenger_the_table_is_empty_and_says_so(world: World):
-    world.move(1)
+def test_where_nobody_serves_the_table_is_empty_and_says_so(world: World):
     done = run(world)
-    assert shown(done)["compared"] == f"no version of {MODEL} runs beside a champion"
+    assert shown(done)["compared"] == f"no version of {MODEL} serves"
     assert world.services.snapshots.head(f"shadow/{MODEL}").row_count == 0
     (check,) = done.get_asset_check_evaluations()
     assert (check.check_name, check.passed) == (CHECK, True)
+
+
+def test_a_champion_that_runs_alone_is_held_against_its_limits(world: World):
+    plan(world, {**WIDE, "max_drawdown": 1e-6})
+    world.clock.at = NOW - timedelta(days=20)
+    world.move(13)
+    world.clock.at = NOW
+    done = run(world)
+    assert shown(done)["compared"] == "version 13 alone in staging, since 2020-07-23 12:00 UTC"
+    assert "challenger" not in str(shown(done)["accounts"])
+    kept = world.services.snapshots.head(f"shadow/{MODEL}").details
+    head = world.services.serving.now(MODEL, ENVIRONMENT)
+    assert is_of(kept, head)
+    found = kept["periods"][SINCE_START]
+    assert (found["share_that_differs"], found["champion"]) == (0.0, found["challenger"])
+    orders = _by_hand(world, lambda said: said["known_at"] >= NOW - timedelta(days=20))
+    assert found["champion"]["orders"] == sum(ours != 0 for ours, _ in orders.values()) > 0
+    (check,) = done.get_asset_check_evaluations()
+    assert "champion, since it began: max_drawdown" in str(check.description)
+    (broken,) = world.services.limit_watch.breaches(world.services.deployments.get(slot(13).deployment_id))
+    assert broken.startswith("max_drawdown")
 
 
 def test_every_order_of_the_table_follows_from_the_two_tables_of_predictions(world: World):
@@ -223,12 +243,14 @@ def test_a_version_of_features_that_are_gone_is_named(world: World):
 
 def test_the_challenger_that_began_last_is_the_one_that_is_compared(world: World):
     canary(world, ago=timedelta(days=20))
-    found = newest_challenger(world.services.serving, MODEL)
+    found = newest_running(world.services.serving, MODEL)
     assert found is not None
     assert (found.challenger.version, found.since) == (14, NOW - timedelta(days=20))
     world.move(14)
-    assert newest_challenger(world.services.serving, MODEL) is None
-    assert newest_challenger(world.services.serving, "another") is None
+    alone = newest_running(world.services.serving, MODEL)
+    assert alone is not None
+    assert (alone.is_alone, alone.champion.version, alone.since) == (True, 14, NOW - timedelta(days=20))
+    assert newest_running(world.services.serving, "another") is None
 
 
 def test_the_sensor_asks_once_for_each_move(world: World):
