@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
-import sqlalchemy as sa
 
 from mlops_assets import settings
 from mlops_assets.catalog.feature_users import readers_of
@@ -18,7 +17,6 @@ from mlops_assets.kernel.clock import SystemClock
 from mlops_assets.kernel.identity import Role
 from mlops_assets.settings import load_settings
 from mlops_assets.storage.parquet.snapshots import Provenance, Snapshot
-from mlops_assets.storage.sql.tables import model_version
 from tests.cli.people import sign_in_as
 from tests.rest.client import Services, request_deployment
 
@@ -319,9 +317,7 @@ def test_a_released_and_certified_view_lives_its_life(mlops, services: Services)
 
 
 def test_a_model_and_its_deployment_keep_a_view_from_the_archive(mlops, services: Services):
-    request_deployment(services)
-    with services.database.begin() as connection:
-        connection.execute(sa.update(model_version).values(metadata={"features": ["rsi_14"], "kind": "classifier"}))
+    request_deployment(services, features=["rsi_14"])
     (deployment,) = services.deployments.list()
     readers = readers_of(
         "momentum",
@@ -359,10 +355,7 @@ def test_an_older_major_version_shares_the_life_of_its_view(mlops, services: Ser
 
 
 def test_importance_is_that_of_exactly_this_version(mlops, services: Services):
-    version = request_deployment(services)
-    with services.database.begin() as connection:
-        features = ["rsi_14", "return_1d"]
-        connection.execute(sa.update(model_version).values(metadata={"features": features, "kind": "classifier"}))
+    version = request_deployment(services, features=["rsi_14", "return_1d"])
     _explain(services, of="0" * 64, rsi=[9.0, 9.0], one_day=[1.0, 1.0])
     (user,) = mlops("show", "momentum.rsi_14", "--json").json["users"]
     assert user["importance"] == {}

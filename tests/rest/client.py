@@ -175,8 +175,8 @@ def gathered(version: ModelVersion, item: Item, *, tier: int = 2, makers: frozen
     )
 
 
-def request_deployment(services: ServiceFactory, model: str = "signal_classifier") -> ModelVersion:
-    """Keep a version of a model and ask for its deployment."""
+def request_deployment(services: ServiceFactory, model: str = "signal_classifier", **metadata: object) -> ModelVersion:
+    """Keep a version of a model, which says this of itself too, and ask for its deployment."""
     from mlops_assets.storage.sql.tables import model_version
 
     version = ModelVersion(
@@ -188,7 +188,7 @@ def request_deployment(services: ServiceFactory, model: str = "signal_classifier
         code_version=SHA256,
         run_id="run-1",
         stage="experimental",
-        metadata={"kind": "classifier", "library": "lightgbm 4", "parameters": {"learning_rate": 0.1}},
+        metadata={"kind": "classifier", "library": "lightgbm 4", "parameters": {"learning_rate": 0.1}, **metadata},
         metrics={"test/auc": 0.5},
         created_at=services.clock.now(),
         created_by="tests",
